@@ -1,0 +1,1 @@
+"""Phase Boot: the boot modes as profiles."""

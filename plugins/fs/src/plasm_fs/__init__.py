@@ -1,0 +1,1 @@
+"""Plasm's content-addressed stores in a folder and in memory."""

@@ -1,0 +1,1 @@
+"""Plasm's signers on key files, and ephemeral ones."""

@@ -1,0 +1,1 @@
+"""Discovery of Plasm nodes on the local link by DNS-SD."""

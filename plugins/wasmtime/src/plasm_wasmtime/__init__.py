@@ -1,0 +1,1 @@
+"""Plasm's runtime on the wasmtime engine."""
