@@ -1,0 +1,278 @@
+"""The client's side of ``/phase/job/1`` on one stream: offer, transfer, result, and the proof that it is ours."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import anyio
+import msgspec
+
+from plasm.errors import PlasmError
+from plasm.jobs.framing import FrameError, FrameReader
+from plasm.jobs.manifest import NONCE_BYTES, Job, job_id
+from plasm.jobs.messages import (
+    INLINE_BYTES,
+    Accepted,
+    AnyReply,
+    Cancel,
+    Cancelled,
+    Describe,
+    Description,
+    Failed,
+    Fetch,
+    Offer,
+    Piece,
+    Progress,
+    ProtocolViolation,
+    Rejected,
+    Result,
+    Unsupported,
+    encode,
+    receive_reply,
+    send_pieces,
+)
+from plasm.jobs.receipt import ReceiptRefused, Statement, hold_against, verify_receipt
+from plasm.ports import Digest, PeerId, Stream, StreamBroken
+
+ANSWER_SECONDS = 30
+"""A node answers or shows a sign of life within this; three of its heartbeats."""
+TRANSFER_SECONDS = 120
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a user may want to see while a job is on its way.
+
+    `kind`: ``looking``, ``found``, ``sending``, ``accepted``, ``queued``, ``compiling``, ``running``, ``reconnecting``,
+    ``node_failed``, ``verified``.
+    """
+
+    kind: str
+    node: str = ""
+    detail: str = ""
+    ahead: int = 0
+
+
+Report = Callable[[Event], None]
+
+
+class AttemptFailed(PlasmError):
+    """This node did not do the job; another may. The message says why, without the node's name."""
+
+
+class ConnectionLost(AttemptFailed):
+    """The stream broke or fell silent; the job may be running all the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job with what a node needs to run it, under a nonce that makes it one of its kind."""
+
+    job: Job
+    module: bytes = field(repr=False)
+    stdin: bytes = field(default=b"", repr=False)
+    nonce: bytes = field(default_factory=lambda: secrets.token_bytes(NONCE_BYTES))
+    arch: str | None = None
+    runtime: str | None = None
+    wait_seconds: float = 600
+    """For how long after the offer the job may wait for its turn, compiling included."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """For how long one node gets the benefit of its heartbeats."""
+        return self.wait_seconds + self.job.manifest.timeout_seconds + TRANSFER_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a result is held against: nothing in it comes from the result."""
+
+    job_id: str
+    node: PeerId
+    client: PeerId
+    nonce: bytes
+    job: Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """A verified result."""
+
+    job_id: str
+    node: PeerId
+    statement: Statement
+    receipt: bytes = field(repr=False)
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
+    detail: str = ""
+
+
+class Conversation:
+    """A stream to a node on which one thing after another is asked."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._reader = FrameReader(stream)
+        self.finished = False
+
+    @property
+    def node(self) -> PeerId:
+        """Who is at the other end, as the transport proved it."""
+        return self.stream.peer
+
+    async def offer(self, submission: Submission, expected: Expected, report: Report) -> Accepted:
+        """Offer the job and send what the node needs of it. Raises :exc:`AttemptFailed`."""
+        digest = submission.job.digest()
+        small = len(submission.stdin) <= INLINE_BYTES
+        with _attempt():
+            await self._send(
+                Offer(
+                    job=submission.job,
+                    digest=digest,
+                    nonce=submission.nonce,
+                    module_size=len(submission.module),
+                    stdin_size=len(submission.stdin),
+                    stdin=submission.stdin if small else None,
+                    arch=submission.arch,
+                    runtime=submission.runtime,
+                )
+            )
+            accepted = await self._receive()
+            if isinstance(accepted, Rejected):
+                raise AttemptFailed(f"rejected: {_plain(accepted.reason)} ({_plain(accepted.detail)})")
+            if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
+                raise _unexpected(accepted)
+            report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
+            with anyio.fail_after(TRANSFER_SECONDS):
+                if "module" in accepted.needs:
+                    await send_pieces(self.stream, submission.module)
+                if "stdin" in accepted.needs:
+                    await send_pieces(self.stream, submission.stdin)
+        return accepted
+
+    async def settled(self) -> None:
+        """Wait until the node says that the job is queued or ended: all of the transfer has arrived."""
+        with _attempt():
+            await self._receive()
+
+    def finish(self) -> None:
+        """Nothing more is asked on this stream: what still comes on it is for nobody."""
+        self.finished = True
+
+    async def fetch(self, identity: str, *, wait: bool) -> None:
+        """Ask for the result of a job; :meth:`result` receives it."""
+        with _attempt():
+            await self._send(Fetch(job_id=identity, wait=wait))
+
+    async def result(self, expected: Expected, report: Report) -> Delivered:
+        """Wait for the result and verify it. Raises :exc:`AttemptFailed`; what is refused is not returned."""
+        with _attempt():
+            while isinstance(reply := await self._receive(), Progress):
+                report(Event(kind=_plain(reply.state), node=self.node, ahead=reply.ahead))
+            if not isinstance(reply, Result) or reply.job_id != expected.job_id:
+                raise _unexpected(reply)
+            stdout, stderr = await self._outputs(reply, expected.job.manifest.output_bytes)
+            try:
+                statement = verify_receipt(reply.receipt, expected.node)
+                hold_against(
+                    statement,
+                    job=expected.job,
+                    nonce=expected.nonce,
+                    client=expected.client,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
+            except ReceiptRefused as error:
+                raise AttemptFailed(f"receipt refused: {error}") from None
+        report(Event(kind="verified", node=self.node))
+        return Delivered(
+            job_id=expected.job_id,
+            node=expected.node,
+            statement=statement,
+            receipt=reply.receipt,
+            stdout=stdout,
+            stderr=stderr,
+            detail=_plain(reply.detail),
+        )
+
+    async def cancel(self, identity: str) -> bool:
+        """Whether the node stopped the job. Raises :exc:`AttemptFailed`."""
+        with _attempt():
+            await self._send(Cancel(job_id=identity))
+            reply = await self._receive()
+        return isinstance(reply, Cancelled) and reply.job_id == identity
+
+    async def describe(self) -> tuple[Description, float]:
+        """What the node offers, and the seconds that the answer took. Raises :exc:`AttemptFailed`."""
+        with _attempt():
+            asked = anyio.current_time()
+            await self._send(Describe())
+            reply = await self._receive()
+            if not isinstance(reply, Description):
+                raise _unexpected(reply)
+        return reply, anyio.current_time() - asked
+
+    async def _outputs(self, reply: Result, most: int) -> tuple[bytes, bytes]:
+        if reply.inline:
+            return reply.stdout, reply.stderr
+        if reply.stdout_size + reply.stderr_size > most:
+            raise AttemptFailed("the node claims more output than the job may write")
+        with anyio.fail_after(TRANSFER_SECONDS):
+            return await self._pieces(reply.stdout_size), await self._pieces(reply.stderr_size)
+
+    async def _pieces(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            piece = await self._receive()
+            if not isinstance(piece, Piece) or not 0 < len(piece.data) <= size - len(received):
+                raise _unexpected(piece)
+            received += piece.data
+        return bytes(received)
+
+    async def _send(self, message: Offer | Fetch | Cancel | Describe) -> None:
+        with anyio.fail_after(ANSWER_SECONDS):
+            await self.stream.send(encode(message))
+
+    async def _receive(self) -> AnyReply:
+        with anyio.fail_after(ANSWER_SECONDS):
+            reply = await receive_reply(self._reader)
+        if isinstance(reply, Unsupported):
+            raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
+        if isinstance(reply, Failed):
+            raise AttemptFailed(f"{_plain(reply.reason)}: {_plain(reply.detail)}")
+        return reply
+
+
+def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
+    """What `node` owes `client` for `submission`."""
+    return Expected(
+        job_id=job_id(client, submission.nonce, Digest(submission.job.digest())),
+        node=node,
+        client=client,
+        nonce=submission.nonce,
+        job=submission.job,
+    )
+
+
+@contextlib.contextmanager
+def _attempt() -> Iterator[None]:
+    try:
+        yield
+    except StreamBroken as error:
+        raise ConnectionLost(f"the connection was lost: {error}") from None
+    except TimeoutError:
+        raise ConnectionLost(f"no sign of life for {ANSWER_SECONDS} s") from None
+    except ProtocolViolation as error:
+        raise ConnectionLost(str(error)) from None
+    except FrameError as error:
+        raise AttemptFailed(str(error)) from None
+
+
+def _unexpected(reply: object) -> AttemptFailed:
+    return AttemptFailed(f"the node answered with {type(reply).__name__}, which was not asked for")
+
+
+def _plain(text: str) -> str:
+    return ascii(text)[1:-1]

@@ -1,0 +1,147 @@
+"""One accepted job, from its module in a store to its receipt."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import anyio
+
+from plasm.jobs.journal import DONE, FAILED, Accepted, Ending
+from plasm.jobs.manifest import digest_bytes
+from plasm.jobs.receipt import make_statement, sign_receipt
+from plasm.ports import (
+    Digest,
+    Invocation,
+    NotRunnable,
+    NotStored,
+    Outcome,
+    PeerId,
+    Runtime,
+    RuntimeFailed,
+    Signer,
+    Store,
+    StoreError,
+    Verdict,
+)
+
+MOST_ATTEMPTS = 3
+"""A job that took the node or its cell down this often is not tried again."""
+
+
+async def read_module(stores: Sequence[Store], digest: Digest, max_bytes: int) -> bytes:
+    """The module, from the first store that has it whole. Raises :exc:`~plasm.ports.StoreError`."""
+    problem: StoreError = NotStored(f"no store holds {digest}")
+    for store in stores:
+        try:
+            return await store.get(digest, max_bytes)
+        except NotStored:
+            continue
+        except StoreError as error:
+            problem = error
+    raise problem
+
+
+class Executor:
+    """Runs accepted jobs and signs what came of them."""
+
+    def __init__(
+        self,
+        *,
+        node: PeerId,
+        signer: Signer,
+        runtimes: Mapping[str, Runtime],
+        stores: Sequence[Store],
+        log: logging.Logger,
+    ) -> None:
+        self._node = node
+        self._signer = signer
+        self._runtimes = runtimes
+        self._stores = stores
+        self._log = log
+        self._preparing: dict[tuple[str, str], anyio.Lock] = {}
+
+    async def execute(self, accepted: Accepted, stdin: bytes, attempt: int, moved: Callable[[str], None]) -> Ending:
+        """Run the job; `attempt` counts from 1 and goes on from earlier lives of the node.
+
+        Cancelling stops the run. `moved` hears ``compiling`` and ``running``.
+        """
+        runtime = self._runtimes.get(accepted.runtime)
+        if runtime is None:
+            return Ending(state=FAILED, detail=f"the runtime {accepted.runtime} is no longer here")
+        started = datetime.datetime.now(datetime.UTC)
+        if attempt > MOST_ATTEMPTS:
+            outcome = Outcome(verdict=Verdict.CELL_DIED, detail=f"given up after {MOST_ATTEMPTS} attempts")
+        else:
+            try:
+                outcome = await self._attempt(runtime, accepted, stdin, attempt, moved)
+            except (RuntimeFailed, StoreError) as error:
+                return Ending(state=FAILED, detail=str(error)[:500])
+        statement = make_statement(
+            job=accepted.job,
+            outcome=outcome,
+            engine=runtime.engine,
+            isolation=runtime.isolation,
+            node=self._node,
+            client=accepted.client,
+            nonce=accepted.nonce,
+            started=started,
+            finished=datetime.datetime.now(datetime.UTC),
+        )
+        return Ending(
+            state=DONE,
+            verdict=outcome.verdict,
+            exit_code=outcome.exit_code,
+            stdout=outcome.stdout,
+            stderr=outcome.stderr,
+            receipt=sign_receipt(statement, self._signer, self._node),
+            detail=outcome.detail[:500],
+        )
+
+    async def _attempt(
+        self, runtime: Runtime, accepted: Accepted, stdin: bytes, attempt: int, moved: Callable[[str], None]
+    ) -> Outcome:
+        job = accepted.job
+        invocation = Invocation(
+            module=Digest(job.manifest.module_hash),
+            args=job.args,
+            env=job.env,
+            stdin=stdin,
+            limits=job.manifest.limits(),
+            seed=digest_bytes(accepted.digest),
+            capabilities=frozenset(job.manifest.capabilities),
+        )
+        while True:
+            problem: RuntimeFailed | None = None
+            try:
+                if not runtime.prepared(invocation.module):
+                    moved("compiling")
+                    await self._prepare(runtime, accepted)
+                moved("running")
+                outcome = await runtime.run(invocation)
+                if outcome.verdict is not Verdict.CELL_DIED or attempt >= MOST_ATTEMPTS:
+                    return outcome
+            except NotRunnable as error:
+                return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
+            except KeyError:
+                problem = RuntimeFailed("the compiled module was dropped before it could run")
+            except RuntimeFailed as error:
+                problem = error
+            if problem is not None and attempt >= MOST_ATTEMPTS:
+                raise problem
+            attempt += 1
+            self._log.warning("job %s: attempt %d follows: %s", accepted.id, attempt, problem or "the cell died")
+
+    async def _prepare(self, runtime: Runtime, accepted: Accepted) -> None:
+        digest = Digest(accepted.job.manifest.module_hash)
+        key = (accepted.runtime, digest)
+        lock = self._preparing.setdefault(key, anyio.Lock())
+        try:
+            async with lock:
+                if not runtime.prepared(digest):
+                    module = await read_module(self._stores, digest, accepted.module_size)
+                    await runtime.prepare(digest, module)
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._preparing.pop(key, None)

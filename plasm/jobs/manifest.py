@@ -1,0 +1,143 @@
+"""What is to be run: the manifest, the job and its digest.
+
+The canonical encoding is the JSON Canonicalization Scheme (RFC 8785) over a document of strings, integers and lists, so
+that any language can compute a job digest; ``specs/job-protocol.md`` gives the document and vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated
+
+import msgspec
+
+from plasm.ports import Digest, Limits, PeerId
+
+MAX_ARGUMENTS = 256
+MAX_TEXT_BYTES = 64 * 1024
+"""Of all arguments together, and of all environment variables together, encoded as UTF-8."""
+MAX_MODULE_BYTES = 256 * 2**20
+MAX_STDIN_BYTES = 64 * 2**20
+NONCE_BYTES = 16
+
+DigestText = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+Capability = Annotated[str, msgspec.Meta(pattern=r"\A(clock|random)\Z")]
+
+
+class InvalidJob(ValueError):
+    """The job cannot be asked of anyone; the message is one line."""
+
+
+def sha256(data: bytes) -> Digest:
+    """The digest of `data`."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def digest_bytes(digest: str) -> bytes:
+    """The 32 bytes of a digest. Raises :exc:`InvalidJob`."""
+    algorithm, _, digits = digest.partition(":")
+    if algorithm != "sha256" or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
+        raise InvalidJob("a digest is sha256: and 64 lower-case hexadecimal digits")
+    return bytes.fromhex(digits)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Resources, limits and capabilities of a job. The limits count the run alone."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    module_hash: DigestText
+    cpu_cores: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    memory_mb: Annotated[int, msgspec.Meta(ge=1, le=32768)] = 256
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
+    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=256 * 2**20)] = 16 * 2**20
+    fuel: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+    host_calls: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] = 10_000_000
+    capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=2)] = ()
+
+    def limits(self) -> Limits:
+        """The same as a runtime takes them."""
+        return Limits(
+            memory_bytes=self.memory_mb * 2**20,
+            wall_seconds=float(self.timeout_seconds),
+            output_bytes=self.output_bytes,
+            fuel=self.fuel,
+            host_calls=self.host_calls,
+        )
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A module (by digest, in the manifest), a manifest and an input; standard input is named by its digest."""
+
+    manifest: Manifest
+    args: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_ARGUMENTS)] = ()
+    env: Annotated[dict[str, str], msgspec.Meta(max_length=MAX_ARGUMENTS)] = {}
+    stdin: DigestText = sha256(b"")
+
+    def check(self) -> None:
+        """Hold the job against what its fields' types cannot say. Raises :exc:`InvalidJob`."""
+        for what, texts in (("arguments", self.args), ("environment", [*self.env, *self.env.values()])):
+            if any("\0" in text for text in texts):
+                raise InvalidJob(f"a NUL stands in the {what}")
+            try:
+                size = sum(len(text.encode()) + 1 for text in texts)
+            except UnicodeEncodeError:
+                raise InvalidJob(f"the {what} cannot be written as UTF-8") from None
+            if size > MAX_TEXT_BYTES:
+                raise InvalidJob(f"the {what} hold {size} bytes, and {MAX_TEXT_BYTES} are allowed")
+        if any(not name or "=" in name for name in self.env):
+            raise InvalidJob("a variable's name is empty or holds an equals sign")
+        if len(set(self.manifest.capabilities)) != len(self.manifest.capabilities):
+            raise InvalidJob("a capability is named twice")
+
+    def canonical(self) -> bytes:
+        """The canonical encoding. Neither nonce nor client is part of it: every replica has the same."""
+        manifest = self.manifest
+        limits = {
+            "cpuCores": manifest.cpu_cores,
+            "hostCalls": manifest.host_calls,
+            "memoryMb": manifest.memory_mb,
+            "outputBytes": manifest.output_bytes,
+            "timeoutSeconds": manifest.timeout_seconds,
+        }
+        if manifest.fuel is not None:
+            limits["fuel"] = manifest.fuel
+        return canonical_json(
+            {
+                "args": list(self.args),
+                "capabilities": sorted(manifest.capabilities),
+                "env": [list(pair) for pair in sorted(self.env.items(), key=lambda pair: pair[0].encode())],
+                "limits": limits,
+                "module": manifest.module_hash,
+                "stdin": self.stdin,
+                "type": "urn:phase:job:1",
+            }
+        )
+
+    def digest(self) -> Digest:
+        """The job digest."""
+        return sha256(self.canonical())
+
+
+def canonical_json(document: object) -> bytes:
+    """RFC 8785 for documents whose member names are ASCII and whose numbers are integers below 2^53."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+
+
+def job_id(client: PeerId, nonce: bytes, job_digest: Digest) -> str:
+    """The name of one acceptance: 32 hexadecimal digits that client and node compute alike.
+
+    It depends on the client that the transport has proven, so that nobody can name another's job, and asking again
+    with the same nonce asks for the same job.
+    """
+    text = b"phase-job-id-1\0" + client.encode() + b"\0" + nonce + digest_bytes(job_digest)
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def result_digest(verdict: str, exit_code: int | None, outputs: dict[str, Digest]) -> Digest:
+    """SHA-256 over verdict, exit code and output digests alone: what two honest nodes agree on."""
+    return sha256(
+        canonical_json(
+            {"exitCode": exit_code, "outputs": outputs, "type": "urn:phase:result:1", "verdict": verdict},
+        )
+    )

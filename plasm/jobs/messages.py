@@ -1,0 +1,230 @@
+"""The messages of ``/phase/job/1``: MessagePack maps with a ``type``, one to a frame (``specs/job-protocol.md``).
+
+Every field has a bound that msgspec checks while it decodes; unknown members are ignored, so that a later minor
+revision may add some.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
+from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, NONCE_BYTES, DigestText, Job
+from plasm.ports import Stream
+
+PROTOCOL = "/phase/job/1"
+VERSION = 1
+INLINE_BYTES = 64 * 1024
+"""Input and output up to this size travel inside their message."""
+
+JobId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+Name = Annotated[str, msgspec.Meta(max_length=64)]
+Line = Annotated[str, msgspec.Meta(max_length=1024)]
+Inline = Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+REASONS = (
+    "InsufficientResources",
+    "ArchMismatch",
+    "RuntimeNotSupported",
+    "QueueFull",
+    "InvalidRequest",
+    "NotAllowed",
+    "QuotaExceeded",
+    "ShuttingDown",
+)
+"""Why an offer is rejected. The first five are the ones that users of Phase know."""
+
+
+class ProtocolViolation(Exception):
+    """The other side said something that has no place here."""
+
+
+class UnsupportedVersion(Exception):
+    """The request is of a version that is not spoken here."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=str.lower, omit_defaults=True):
+    """Anything that travels in a frame."""
+
+
+class Request(Message, frozen=True, kw_only=True, omit_defaults=False):
+    """What a client opens an exchange with. The version stands in each one."""
+
+    version: int = msgspec.field(default=VERSION)
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise ValueError("unsupported version")
+
+
+class Offer(Request, frozen=True, kw_only=True):
+    """Asks the node to run `job`. Repeating it with the same nonce asks for the same job again."""
+
+    job: Job
+    digest: DigestText
+    """The job digest as the client computed it: a difference in encoding shows here and not in the receipt."""
+    nonce: Nonce
+    module_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_MODULE_BYTES)]
+    stdin_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_STDIN_BYTES)] = 0
+    stdin: Inline | None = None
+    """The input itself where it is small."""
+    arch: Name | None = None
+    runtime: Name | None = None
+
+
+class Fetch(Request, frozen=True, kw_only=True):
+    """Asks for the result of a job that this client had accepted, waiting for it if `wait`."""
+
+    job_id: JobId
+    wait: bool = True
+
+
+class Cancel(Request, frozen=True, kw_only=True):
+    """Stops a job of this client. Answered by :class:`Cancelled` or :class:`Failed`."""
+
+    job_id: JobId
+
+
+class Describe(Request, frozen=True, kw_only=True):
+    """Asks what the node offers. Answered by :class:`Description`."""
+
+
+class Piece(Message, frozen=True, kw_only=True):
+    """Bulk bytes, in order: of the module, then of the input; of stdout, then of stderr."""
+
+    data: Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK)]
+
+
+class Accepted(Message, frozen=True, kw_only=True):
+    """The offer is in the node's journal. The client sends what `needs` names, in that order."""
+
+    job_id: JobId
+    needs: Annotated[tuple[Name, ...], msgspec.Meta(max_length=2)] = ()
+    """Of ``module`` and ``stdin``."""
+    estimated_start_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    keep_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """For how long after its end the node promises to keep the result."""
+
+
+class Rejected(Message, frozen=True, kw_only=True):
+    """The offer is not in the journal, and nothing of it is kept."""
+
+    reason: Name
+    detail: Line = ""
+
+
+class Progress(Message, frozen=True, kw_only=True):
+    """``queued`` (behind `ahead` others), ``compiling`` or ``running``."""
+
+    state: Name
+    ahead: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Result(Message, frozen=True, kw_only=True):
+    """The end of a job: receipt and output; output that is not `inline` follows as pieces, stdout before stderr."""
+
+    job_id: JobId
+    receipt: Annotated[bytes, msgspec.Meta(max_length=64 * 1024)]
+    stdout_size: Size = 0
+    stderr_size: Size = 0
+    inline: bool = True
+    stdout: Inline = b""
+    stderr: Inline = b""
+    detail: Line = ""
+
+
+class Cancelled(Message, frozen=True, kw_only=True):
+    """The job was stopped and has no result."""
+
+    job_id: JobId
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The request could not be met: ``UnknownJob``, ``NotFinished``, ``Cancelled``, ``NodeFailed``, ``BadTransfer``."""
+
+    reason: Name
+    detail: Line = ""
+
+
+class Unsupported(Message, frozen=True, kw_only=True):
+    """The request's version is not spoken; these are."""
+
+    versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=32)] = (VERSION,)
+
+
+class Description(Message, frozen=True, kw_only=True):
+    """What the node offers now."""
+
+    software: Name
+    arch: Name
+    runtimes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=32)]
+    slots: Annotated[int, msgspec.Meta(ge=0, le=65536)]
+    free: Annotated[int, msgspec.Meta(ge=0, le=65536)]
+    queued: Annotated[int, msgspec.Meta(ge=0)]
+    memory_mb: Annotated[int, msgspec.Meta(ge=0)]
+    max_timeout_seconds: Annotated[int, msgspec.Meta(ge=0)]
+
+
+AnyRequest = Offer | Fetch | Cancel | Describe
+AnyReply = Accepted | Rejected | Progress | Result | Cancelled | Failed | Unsupported | Description | Piece
+
+_requests: msgspec.msgpack.Decoder[AnyRequest | Piece] = msgspec.msgpack.Decoder(AnyRequest | Piece)
+_replies: msgspec.msgpack.Decoder[AnyReply] = msgspec.msgpack.Decoder(AnyReply)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class _Versioned(msgspec.Struct):
+    version: int = VERSION
+
+
+def encode(message: Message) -> bytes:
+    """The message as one frame."""
+    return encode_frame(_encoder.encode(message))
+
+
+def decode_request(body: bytes) -> AnyRequest | Piece:
+    """Raises :exc:`UnsupportedVersion` or :exc:`ProtocolViolation`."""
+    try:
+        return _requests.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if _version_of(body) != VERSION:
+            raise UnsupportedVersion from None
+        raise ProtocolViolation(f"not a request: {_plain(error)}") from None
+
+
+def decode_reply(body: bytes) -> AnyReply:
+    """Raises :exc:`ProtocolViolation`."""
+    try:
+        return _replies.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"not a reply: {_plain(error)}") from None
+
+
+def _version_of(body: bytes) -> int:
+    try:
+        return msgspec.msgpack.decode(body, type=_Versioned).version
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return VERSION
+
+
+def _plain(error: BaseException) -> str:
+    return ascii(str(error))[1:-1][:200]
+
+
+async def receive_reply(reader: FrameReader) -> AnyReply:
+    """The next reply. Raises :exc:`ProtocolViolation`, also where the stream ended instead."""
+    body = await reader.receive()
+    if body is None:
+        raise ProtocolViolation("the node closed the stream instead of answering")
+    return decode_reply(body)
+
+
+async def send_pieces(stream: Stream, data: bytes) -> None:
+    """All of `data` as pieces."""
+    view = memoryview(data)
+    for start in range(0, len(data), MAX_CHUNK):
+        await stream.send(encode(Piece(data=bytes(view[start : start + MAX_CHUNK]))))

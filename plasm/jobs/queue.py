@@ -1,0 +1,121 @@
+"""The queue: accepted jobs waiting for a slot, shared fairly between those who sent them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import anyio
+
+from plasm.jobs.journal import QUEUED, TRANSFERRING, Accepted, Ending
+from plasm.ports import PeerId
+
+
+class Tracked:
+    """An accepted job that has not ended: where it is, and how to wait for it."""
+
+    def __init__(self, accepted: Accepted, stdin: bytes | None = None) -> None:
+        self.accepted = accepted
+        self.stdin = stdin
+        """The input where it is small; else it is read from the journal when it is needed."""
+        self.state = accepted.state
+        self.ahead = 0
+        self.ending: Ending | None = None
+        self.scope = anyio.CancelScope()
+        """Cancelling it stops the run."""
+        self.cancelled = False
+        self._changed = anyio.Event()
+
+    def move(self, state: str, ahead: int = 0) -> None:
+        """Record a change of state and wake who waits for one."""
+        self.state, self.ahead = state, ahead
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def end(self, ending: Ending) -> None:
+        """The job has ended."""
+        self.ending = ending
+        self.move(ending.state)
+
+    async def changed(self) -> None:
+        """Wait for the next change of state."""
+        await self._changed.wait()
+
+
+class JobQueue:
+    """Jobs of one node that have not ended. First come first served for each client, clients in turn."""
+
+    def __init__(self) -> None:
+        self._tracked: dict[str, Tracked] = {}
+        self._held: dict[PeerId, set[str]] = {}
+        self._waiting: dict[PeerId, deque[Tracked]] = {}
+        self._arrived = anyio.Event()
+
+    @property
+    def held(self) -> dict[PeerId, set[str]]:
+        """The ids of what each client has not seen the end of."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that run when a slot is free, and those whose transfer is not finished."""
+        transferring = sum(tracked.state == TRANSFERRING for tracked in self._tracked.values())
+        return transferring + sum(len(jobs) for jobs in self._waiting.values())
+
+    def get(self, job_id: str) -> Tracked | None:
+        """The job, as long as it has not ended."""
+        return self._tracked.get(job_id)
+
+    def modules(self) -> set[str]:
+        """The modules that something here still needs."""
+        return {tracked.accepted.job.manifest.module_hash for tracked in self._tracked.values()}
+
+    def track(self, tracked: Tracked) -> None:
+        """Hold an accepted job."""
+        accepted = tracked.accepted
+        self._tracked[accepted.id] = tracked
+        self._held.setdefault(accepted.client, set()).add(accepted.id)
+
+    def push(self, tracked: Tracked) -> None:
+        """The job has all that it needs: it waits for a slot."""
+        tracked.move(QUEUED, ahead=sum(len(jobs) for jobs in self._waiting.values()))
+        self._waiting.setdefault(tracked.accepted.client, deque()).append(tracked)
+        self._arrived.set()
+
+    async def pop(self) -> Tracked:
+        """The next job to run."""
+        while not self._waiting:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        client, jobs = next(iter(self._waiting.items()))
+        tracked = jobs.popleft()
+        del self._waiting[client]
+        if jobs:
+            self._waiting[client] = jobs
+        for position, later in enumerate(self._in_turn()):
+            if later.ahead != position:
+                later.move(QUEUED, ahead=position)
+        return tracked
+
+    def forget(self, tracked: Tracked) -> None:
+        """The job has ended or is given up."""
+        accepted = tracked.accepted
+        self._tracked.pop(accepted.id, None)
+        ids = self._held.get(accepted.client)
+        if ids is not None:
+            ids.discard(accepted.id)
+            if not ids:
+                del self._held[accepted.client]
+        jobs = self._waiting.get(accepted.client)
+        if jobs is not None and tracked in jobs:
+            jobs.remove(tracked)
+            if not jobs:
+                del self._waiting[accepted.client]
+
+    def _in_turn(self) -> Iterable[Tracked]:
+        rounds = max((len(jobs) for jobs in self._waiting.values()), default=0)
+        queues = [list(jobs) for jobs in self._waiting.values()]
+        for turn in range(rounds):
+            for jobs in queues:
+                if turn < len(jobs):
+                    yield jobs[turn]

@@ -1,0 +1,334 @@
+"""Receipts: the node's signed statement about one outcome.
+
+A receipt is a DSSE envelope (secure-systems-lab DSSE v1, ``application/vnd.in-toto+json``) around an in-toto Statement
+v1 whose subjects are the outputs and whose predicate binds everything that a client needs to hold it against: see
+``specs/receipt.md``. Stock tools read it; this reader takes only the canonical form, so that no bit of it can change.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from plasm.identity import InvalidIdentity, public_key
+from plasm.jobs.manifest import DigestText, Job, canonical_json, result_digest, sha256
+from plasm.ports import Digest, Engine, Outcome, PeerId, Signer, Verdict
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "urn:phase:receipt:1"
+MAX_RECEIPT_BYTES = 64 * 1024
+
+Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=256)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
+class ReceiptRefused(Exception):
+    """The receipt does not prove what it was held against; the message is one line and says why."""
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    pass
+
+
+class DigestSet(_Part, frozen=True, kw_only=True):
+    """An in-toto DigestSet of SHA-256 alone."""
+
+    sha256: Hex
+
+
+class Subject(_Part, frozen=True, kw_only=True):
+    """An output."""
+
+    digest: DigestSet
+    name: Text
+
+
+class EngineClaim(_Part, frozen=True, kw_only=True):
+    """What ran the code."""
+
+    configuration: dict[Text, Text | Count | bool]
+    name: Text
+    version: Text
+
+
+class LimitsClaim(_Part, frozen=True, kw_only=True):
+    """The limits that held, as the manifest gave them."""
+
+    cpu_cores: Count
+    fuel: Count | None
+    host_calls: Count
+    memory_mb: Count
+    output_bytes: Count
+    timeout_seconds: Count
+
+
+class UsageClaim(_Part, frozen=True, kw_only=True):
+    """What the run used. Fuel is comparable within one engine, version and configuration only."""
+
+    cpu_microseconds: Count
+    fuel: Count | None
+    peak_memory_bytes: Count | None
+    wall_microseconds: Count
+
+
+class Predicate(_Part, frozen=True, kw_only=True):
+    """Everything that a receipt binds besides the outputs."""
+
+    client: Text
+    engine: EngineClaim
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
+    finished_at: Text
+    input_digest: DigestText
+    isolation: Text
+    job_digest: DigestText
+    limits: LimitsClaim
+    module_digest: DigestText
+    node: Text
+    nonce: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    reproducible: bool
+    result_digest: DigestText
+    started_at: Text
+    usage: UsageClaim
+    verdict: Verdict
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An in-toto Statement v1 about one outcome."""
+
+    type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(default=STATEMENT_TYPE, name="_type")
+    predicate: Predicate
+    predicate_type: Literal["urn:phase:receipt:1"] = msgspec.field(default=PREDICATE_TYPE, name="predicateType")
+    subject: Annotated[tuple[Subject, ...], msgspec.Meta(min_length=2, max_length=4096)]
+
+    def output(self, name: str) -> Digest:
+        """The digest of the output `name`. Raises :exc:`KeyError`."""
+        for subject in self.subject:
+            if subject.name == name:
+                return Digest("sha256:" + subject.digest.sha256)
+        raise KeyError(name)
+
+
+class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keyid: Text
+    sig: Text
+
+
+class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    payload: str
+    payloadType: str
+    signatures: Annotated[tuple[_Signature, ...], msgspec.Meta(min_length=1, max_length=1)]
+
+
+_statements = msgspec.json.Decoder(Statement)
+_envelopes = msgspec.json.Decoder(_Envelope)
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's PAE: the bytes that are signed."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def input_digest(job: Job) -> Digest:
+    """SHA-256 over what the program is given: arguments, environment and standard input."""
+    return sha256(
+        canonical_json(
+            {
+                "args": list(job.args),
+                "env": [list(pair) for pair in sorted(job.env.items(), key=lambda pair: pair[0].encode())],
+                "stdin": job.stdin,
+                "type": "urn:phase:input:1",
+            }
+        )
+    )
+
+
+def make_statement(
+    *,
+    job: Job,
+    outcome: Outcome,
+    engine: Engine,
+    isolation: str,
+    node: PeerId,
+    client: PeerId,
+    nonce: bytes,
+    started: datetime.datetime,
+    finished: datetime.datetime,
+) -> Statement:
+    """What `node` says about `outcome`. `started` and `finished` are aware datetimes."""
+    outputs = {"stderr": sha256(outcome.stderr), "stdout": sha256(outcome.stdout)}
+    usage = outcome.usage
+    return Statement(
+        subject=tuple(
+            Subject(name=name, digest=DigestSet(sha256=digest.removeprefix("sha256:")))
+            for name, digest in outputs.items()
+        ),
+        predicate=Predicate(
+            client=client,
+            engine=EngineClaim(name=engine.name, version=engine.version, configuration=dict(engine.configuration)),
+            exit_code=outcome.exit_code,
+            finished_at=_timestamp(finished),
+            input_digest=input_digest(job),
+            isolation=isolation,
+            job_digest=job.digest(),
+            limits=_limits(job),
+            module_digest=job.manifest.module_hash,
+            node=node,
+            nonce=nonce.hex(),
+            reproducible=outcome.reproducible and outcome.verdict.repeatable,
+            result_digest=result_digest(outcome.verdict, outcome.exit_code, outputs),
+            started_at=_timestamp(started),
+            usage=UsageClaim(
+                cpu_microseconds=round(usage.cpu_seconds * 1e6),
+                fuel=usage.fuel,
+                peak_memory_bytes=usage.peak_memory_bytes,
+                wall_microseconds=round(usage.wall_seconds * 1e6),
+            ),
+            verdict=outcome.verdict,
+        ),
+    )
+
+
+def sign_receipt(statement: Statement, signer: Signer, node: PeerId) -> bytes:
+    """The receipt: the canonical envelope, signed. Raises :exc:`~plasm.ports.SignerError`."""
+    payload = _encode_statement(statement)
+    signature = signer.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    return _encode_envelope(
+        _Envelope(
+            payload=base64.b64encode(payload).decode(),
+            payloadType=PAYLOAD_TYPE,
+            signatures=(_Signature(keyid=node, sig=base64.b64encode(signature).decode()),),
+        )
+    )
+
+
+def claimed_node(envelope: bytes) -> PeerId:
+    """The node that a receipt says it is from: to be shown, never believed. Raises :exc:`ReceiptRefused`."""
+    return PeerId(_open_envelope(envelope).signatures[0].keyid)
+
+
+def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
+    """The statement, proven to be signed by `node`, whose key comes from the caller. Raises :exc:`ReceiptRefused`."""
+    opened = _open_envelope(envelope)
+    signature = opened.signatures[0]
+    if signature.keyid != node:
+        raise ReceiptRefused(f"signed by {ascii(signature.keyid)[1:-1]}, expected {node}")
+    payload = _strict_base64(opened.payload)
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public_key(node))
+        key.verify(_strict_base64(signature.sig), pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    except InvalidSignature:
+        raise ReceiptRefused(f"the signature is not one of {node} over this statement") from None
+    except (InvalidIdentity, ValueError):
+        raise ReceiptRefused(f"{ascii(node)[1:-1]} does not name an Ed25519 key") from None
+    try:
+        statement = _statements.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ReceiptRefused(f"the statement is not a receipt's: {ascii(str(error))[1:-1]}") from None
+    if _encode_statement(statement) != payload:
+        raise ReceiptRefused("the statement is not in canonical form")
+    _check_consistency(statement, node)
+    return statement
+
+
+def hold_against(
+    statement: Statement,
+    *,
+    job: Job | None = None,
+    nonce: bytes | None = None,
+    client: PeerId | None = None,
+    module: Digest | None = None,
+    stdout: bytes | None = None,
+    stderr: bytes | None = None,
+) -> None:
+    """Refuse a proven statement that is about something else than what is given. Raises :exc:`ReceiptRefused`."""
+    predicate = statement.predicate
+    checks: list[tuple[str, object, object]] = []
+    if job is not None:
+        checks.append(("job", predicate.job_digest, job.digest()))
+        checks.append(("module", predicate.module_digest, job.manifest.module_hash))
+        checks.append(("input", predicate.input_digest, input_digest(job)))
+        checks.append(("limits", predicate.limits, _limits(job)))
+    if nonce is not None:
+        checks.append(("nonce", predicate.nonce, nonce.hex()))
+    if client is not None:
+        checks.append(("client", predicate.client, client))
+    if module is not None:
+        checks.append(("module", predicate.module_digest, module))
+    if stdout is not None:
+        checks.append(("stdout", statement.output("stdout"), sha256(stdout)))
+    if stderr is not None:
+        checks.append(("stderr", statement.output("stderr"), sha256(stderr)))
+    for what, said, expected in checks:
+        if said != expected:
+            raise ReceiptRefused(f"the receipt is for another {what}")
+
+
+def _limits(job: Job) -> LimitsClaim:
+    manifest = job.manifest
+    return LimitsClaim(
+        cpu_cores=manifest.cpu_cores,
+        fuel=manifest.fuel,
+        host_calls=manifest.host_calls,
+        memory_mb=manifest.memory_mb,
+        output_bytes=manifest.output_bytes,
+        timeout_seconds=manifest.timeout_seconds,
+    )
+
+
+def _check_consistency(statement: Statement, node: PeerId) -> None:
+    predicate = statement.predicate
+    names = [subject.name for subject in statement.subject]
+    if names != sorted(set(names)) or not {"stderr", "stdout"} <= set(names):
+        raise ReceiptRefused("the outputs are not stderr and stdout, each once and in order")
+    if predicate.node != node:
+        raise ReceiptRefused("the statement names another node than the one that signed it")
+    outputs = {name: statement.output(name) for name in names}
+    if predicate.result_digest != result_digest(predicate.verdict, predicate.exit_code, outputs):
+        raise ReceiptRefused("the result digest is not that of verdict, exit code and outputs")
+    if (predicate.exit_code is not None) != (predicate.verdict is Verdict.EXITED):
+        raise ReceiptRefused("an exit code goes with the verdict exited and with no other")
+
+
+def _open_envelope(envelope: bytes) -> _Envelope:
+    if len(envelope) > MAX_RECEIPT_BYTES:
+        raise ReceiptRefused(f"a receipt of {len(envelope)} bytes is over the cap of {MAX_RECEIPT_BYTES}")
+    try:
+        opened = _envelopes.decode(envelope)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ReceiptRefused(f"not a receipt: {ascii(str(error))[1:-1]}") from None
+    if opened.payloadType != PAYLOAD_TYPE:
+        raise ReceiptRefused("not a receipt: the payload is of another type")
+    if _encode_envelope(opened) != envelope:
+        raise ReceiptRefused("the envelope is not in canonical form")
+    return opened
+
+
+def _strict_base64(text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ReceiptRefused("not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise ReceiptRefused("base64 that is not in canonical form")
+    return data
+
+
+def _encode_envelope(envelope: _Envelope) -> bytes:
+    return canonical_json(msgspec.to_builtins(envelope))
+
+
+def _encode_statement(statement: Statement) -> bytes:
+    return canonical_json(msgspec.to_builtins(statement))
+
+
+def _timestamp(moment: datetime.datetime) -> str:
+    return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

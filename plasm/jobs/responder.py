@@ -1,0 +1,214 @@
+"""The node's side of ``/phase/job/1``: answers the streams of peers, each with deadlines and bounds."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import anyio
+
+from plasm.jobs.admission import OfferRejected
+from plasm.jobs.framing import FrameError, FrameReader
+from plasm.jobs.journal import CANCELLED, DONE, Ending, JournalUnusable
+from plasm.jobs.manifest import sha256
+from plasm.jobs.messages import (
+    INLINE_BYTES,
+    Accepted,
+    Cancel,
+    Cancelled,
+    Describe,
+    Failed,
+    Fetch,
+    Message,
+    Offer,
+    Piece,
+    Progress,
+    ProtocolViolation,
+    Rejected,
+    Result,
+    Unsupported,
+    UnsupportedVersion,
+    decode_request,
+    encode,
+    send_pieces,
+)
+from plasm.jobs.queue import Tracked
+from plasm.jobs.worker import Worker
+from plasm.ports import PeerId, StoreError, Stream, StreamBroken
+
+IDLE_SECONDS = 120
+"""A kept stream on which nothing is asked, or half a message and silence, is closed after this."""
+SEND_SECONDS = 60
+"""A peer that does not read what it asked for is given up after this."""
+HEARTBEAT_SECONDS = 10
+"""While a job waits or runs its client hears something at least this often."""
+QUIET_SECONDS = 0.05
+"""A job that ends within this is answered without any progress message."""
+STREAMS_PER_PEER = 32
+STREAMS = 512
+
+
+class Responder:
+    """Answers inbound streams on behalf of a worker."""
+
+    def __init__(self, worker: Worker, software: str, log: logging.Logger) -> None:
+        self._worker = worker
+        self._software = software
+        self._log = log
+        self._streams: Counter[PeerId] = Counter()
+
+    async def handle(self, stream: Stream) -> None:
+        """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
+        peer = stream.peer
+        if self._streams[peer] >= STREAMS_PER_PEER or self._streams.total() >= STREAMS:
+            self._log.warning("%s: too many streams at once", peer)
+            await stream.reset()
+            return
+        self._streams[peer] += 1
+        try:
+            await self._converse(stream)
+        except (FrameError, ProtocolViolation) as error:
+            self._log.warning("%s: %s", peer, error)
+            await stream.reset()
+        except UnsupportedVersion:
+            await self._send(stream, Unsupported())
+        except TimeoutError:
+            self._log.info("%s: silent, or does not read", peer)
+            await stream.reset()
+        except StreamBroken:
+            self._log.debug("%s: the stream broke", peer)
+        finally:
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
+
+    async def _converse(self, stream: Stream) -> None:
+        reader = FrameReader(stream)
+        while True:
+            with anyio.fail_after(IDLE_SECONDS):
+                body = await reader.receive()
+            if body is None:
+                return
+            try:
+                await self._answer(stream, reader, decode_request(body))
+            except JournalUnusable as error:
+                self._log.error("%s", error)
+                await self._send(stream, Failed(reason="NodeFailed", detail="the node cannot write its journal"))
+
+    async def _answer(self, stream: Stream, reader: FrameReader, request: object) -> None:
+        match request:
+            case Offer():
+                await self._answer_offer(stream, reader, request)
+            case Fetch():
+                found = await self._worker.find(request.job_id, stream.peer)
+                if found is None:
+                    await self._send(stream, Failed(reason="UnknownJob", detail="never accepted, or kept no longer"))
+                elif isinstance(found, Tracked) and not request.wait:
+                    await self._send(stream, Failed(reason="NotFinished", detail=found.state))
+                else:
+                    await self._deliver(stream, request.job_id, found)
+            case Cancel():
+                if await self._worker.cancel(request.job_id, stream.peer):
+                    await self._send(stream, Cancelled(job_id=request.job_id))
+                else:
+                    await self._send(stream, Failed(reason="UnknownJob", detail="nothing of that name runs or waits"))
+            case Describe():
+                await self._send(stream, self._worker.describe(self._software))
+            case _:
+                raise ProtocolViolation("a piece that nothing asked for")
+
+    async def _answer_offer(self, stream: Stream, reader: FrameReader, offer: Offer) -> None:
+        try:
+            found, identity, needs = await self._worker.accept(offer, stream.peer)
+        except OfferRejected as rejected:
+            self._log.info("%s: offer rejected: %s", stream.peer, rejected)
+            await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
+            return
+        await self._send(
+            stream,
+            Accepted(
+                job_id=identity,
+                needs=needs,
+                estimated_start_seconds=self._worker.estimated_start(found),
+                keep_seconds=self._worker.bounds.keep_seconds,
+            ),
+        )
+        if isinstance(found, Tracked) and needs:
+            try:
+                with anyio.fail_after(self._worker.bounds.transfer_seconds):
+                    await self._take_transfer(reader, offer, needs, found)
+            except StoreError as error:
+                await self._send(stream, Failed(reason="BadTransfer", detail=ascii(str(error))[1:-1][:500]))
+                raise ProtocolViolation(f"the transfer failed: {error}") from None
+        await self._deliver(stream, identity, found)
+
+    async def _take_transfer(self, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
+        stdin: bytes | None = None
+        if "module" in needs:
+            async with self._worker.module_writer(offer) as writer:
+                left = offer.module_size
+                while left:
+                    piece = await _receive_piece(reader, left)
+                    await writer.write(piece)
+                    left -= len(piece)
+        if "stdin" in needs:
+            received = bytearray()
+            while len(received) < offer.stdin_size:
+                received += await _receive_piece(reader, offer.stdin_size - len(received))
+            stdin = bytes(received)
+        if sha256(stdin if stdin is not None else offer.stdin or b"") != offer.job.stdin:
+            raise ProtocolViolation("the input does not have the digest that the job names")
+        await self._worker.supplied(tracked, stdin)
+
+    async def _deliver(self, stream: Stream, identity: str, found: Tracked | Ending) -> None:
+        if isinstance(found, Tracked):
+            with anyio.move_on_after(QUIET_SECONDS):
+                while found.ending is None:
+                    await found.changed()
+            while found.ending is None:
+                shown = (found.state, found.ahead)
+                await self._send(stream, Progress(state=found.state, ahead=found.ahead))
+                with anyio.move_on_after(HEARTBEAT_SECONDS):
+                    while found.ending is None and (found.state, found.ahead) == shown:
+                        await found.changed()
+            found = found.ending
+        if found.state == CANCELLED:
+            await self._send(stream, Failed(reason="Cancelled", detail=found.detail))
+        elif found.state != DONE:
+            await self._send(stream, Failed(reason="NodeFailed", detail=ascii(found.detail)[1:-1][:1000]))
+        else:
+            await self._send_result(stream, identity, found)
+
+    async def _send_result(self, stream: Stream, identity: str, ending: Ending) -> None:
+        inline = len(ending.stdout) + len(ending.stderr) <= INLINE_BYTES
+        await self._send(
+            stream,
+            Result(
+                job_id=identity,
+                receipt=ending.receipt,
+                stdout_size=len(ending.stdout),
+                stderr_size=len(ending.stderr),
+                inline=inline,
+                stdout=ending.stdout if inline else b"",
+                stderr=ending.stderr if inline else b"",
+                detail=ascii(ending.detail)[1:-1][:1000],
+            ),
+        )
+        if not inline:
+            with anyio.fail_after(self._worker.bounds.transfer_seconds):
+                await send_pieces(stream, ending.stdout)
+                await send_pieces(stream, ending.stderr)
+
+    async def _send(self, stream: Stream, message: Message) -> None:
+        with anyio.fail_after(SEND_SECONDS):
+            await stream.send(encode(message))
+
+
+async def _receive_piece(reader: FrameReader, most: int) -> bytes:
+    body = await reader.receive()
+    if body is None:
+        raise ProtocolViolation("the stream ended inside a transfer")
+    message = decode_request(body)
+    if not isinstance(message, Piece) or not 0 < len(message.data) <= most:
+        raise ProtocolViolation("a piece of the transfer was due")
+    return message.data

@@ -1,0 +1,325 @@
+"""The worker: what a node does with accepted jobs, whoever brought them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import anyio
+from anyio.abc import TaskStatus
+
+from plasm.jobs.admission import Admission, OfferRejected
+from plasm.jobs.execution import Executor
+from plasm.jobs.journal import (
+    CANCELLED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    TRANSFERRING,
+    Accepted,
+    Ending,
+    Journal,
+    JournalUnusable,
+    Listed,
+)
+from plasm.jobs.manifest import job_id
+from plasm.jobs.messages import INLINE_BYTES, Description, Offer
+from plasm.jobs.queue import JobQueue, Tracked
+from plasm.ports import Digest, PeerId, Runtime, Signer, Store, StoreError, StoreWriter, TooLarge
+
+_RECORD_SECONDS = 10
+"""An ending is recorded even while the node is being stopped; a disk that hangs longer must not hold it."""
+_SWEEP_EVERY_SECONDS = 60
+_ASSUMED_JOB_SECONDS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much a worker keeps and for how long."""
+
+    slots: int
+    keep_seconds: int
+    kept_bytes: int
+    modules_bytes: int
+    transfer_seconds: int
+
+
+class Worker:
+    """Accepts, queues, runs and keeps jobs. :meth:`run` does the work; the rest may be called while it runs."""
+
+    def __init__(
+        self,
+        *,
+        node: PeerId,
+        signer: Signer,
+        runtimes: Mapping[str, Runtime],
+        stores: Sequence[Store],
+        journal: Journal,
+        admission: Admission,
+        bounds: Bounds,
+        log: logging.Logger,
+    ) -> None:
+        self.node = node
+        self.admission = admission
+        self.bounds = bounds
+        self._runtimes = runtimes
+        self._stores = stores
+        self._journal = journal
+        self._log = log
+        self._queue = JobQueue()
+        self._executor = Executor(node=node, signer=signer, runtimes=runtimes, stores=stores, log=log)
+        self._running = 0
+        self._draining = False
+        self._idle = anyio.Event()
+
+    async def accept(self, offer: Offer, client: PeerId) -> tuple[Tracked | Ending, str, tuple[str, ...]]:
+        """Accept the offer, or find the job that it repeats: what to wait for, its id, and what is still needed.
+
+        Once this returns the job is in the journal. Raises :exc:`OfferRejected` or :exc:`JournalUnusable`.
+        """
+        self.admission.check_sender(client)
+        runtime = self.admission.check_offer(offer)
+        identity = job_id(client, offer.nonce, Digest(offer.digest))
+        tracked = self._queue.get(identity)
+        if tracked is None:
+            known = await self._journal.find(identity)
+            ending = await self._journal.ending(identity) if known is not None else None
+            if ending is not None and ending.state not in (CANCELLED, FAILED):
+                return ending, identity, ()
+            # Another stream may have brought the same offer while the journal was read.
+            tracked = self._queue.get(identity)
+        if tracked is None:
+            tracked = await self._accept_new(offer, client, identity, runtime)
+        if tracked.state == TRANSFERRING:
+            return tracked, identity, await self._needs(offer, tracked.accepted.runtime)
+        return tracked, identity, ()
+
+    async def _accept_new(self, offer: Offer, client: PeerId, identity: str, runtime: str) -> Tracked:
+        if self._draining:
+            raise OfferRejected("ShuttingDown", "this node is stopping")
+        self.admission.check_load(client, self._queue.waiting, self._queue.held)
+        accepted = Accepted(
+            id=identity,
+            client=client,
+            nonce=offer.nonce,
+            job=offer.job,
+            digest=Digest(offer.digest),
+            module_size=offer.module_size,
+            stdin_size=offer.stdin_size,
+            runtime=runtime,
+            accepted=time.time(),
+            state=TRANSFERRING,
+        )
+        tracked = Tracked(accepted, offer.stdin)
+        # Tracked before the first wait, so that the bounds hold against a thousand offers at once.
+        self._queue.track(tracked)
+        try:
+            whole = not await self._needs(offer, runtime)
+            recorded = replace(accepted, state=QUEUED) if whole else accepted
+            await self._journal.accept(recorded, offer.stdin)
+        except BaseException:
+            self._queue.forget(tracked)
+            raise
+        if whole:
+            self._queue.push(tracked)
+        return tracked
+
+    async def _needs(self, offer: Offer, runtime: str) -> tuple[str, ...]:
+        module = Digest(offer.job.manifest.module_hash)
+        needs = []
+        if not self._runtimes[runtime].prepared(module) and not await self._stored(module):
+            needs.append("module")
+        if offer.stdin_size and offer.stdin is None:
+            needs.append("stdin")
+        return tuple(needs)
+
+    async def _stored(self, module: Digest) -> bool:
+        for store in self._stores:
+            with contextlib.suppress(StoreError):
+                if await store.has(module):
+                    return True
+        return False
+
+    @contextlib.asynccontextmanager
+    async def module_writer(self, offer: Offer) -> AsyncIterator[StoreWriter]:
+        """Where the module of an offer is written. Raises :exc:`~plasm.ports.StoreError`."""
+        for store in self._stores:
+            if store.writable:
+                async with store.create(Digest(offer.job.manifest.module_hash), offer.module_size) as writer:
+                    yield writer
+                return
+        raise TooLarge("no store here can be written")
+
+    async def supplied(self, tracked: Tracked, stdin: bytes | None) -> None:
+        """All that the job needs has arrived: it is queued."""
+        if tracked.state != TRANSFERRING:
+            return
+        tracked.move(QUEUED)
+        await self._journal.supplied(tracked.accepted.id, stdin)
+        if stdin is not None and len(stdin) <= INLINE_BYTES:
+            tracked.stdin = stdin
+        self._queue.push(tracked)
+
+    async def execute(self, offer: Offer, module: bytes, stdin: bytes) -> tuple[str, Ending]:
+        """Run a job of this node's own user: its id and how it ended. Cancelling stops it.
+
+        Raises :exc:`OfferRejected`, :exc:`JournalUnusable` or :exc:`~plasm.ports.StoreError`.
+        """
+        found, identity, needs = await self.accept(offer, self.node)
+        if isinstance(found, Ending):
+            return identity, found
+        try:
+            if "module" in needs:
+                async with self.module_writer(offer) as writer:
+                    await writer.write(module)
+            if needs:
+                await self.supplied(found, stdin)
+            while found.ending is None:
+                await found.changed()
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
+                await self.cancel(identity, self.node)
+            raise
+        return identity, found.ending
+
+    async def listed(self) -> list[Listed]:
+        """The newest jobs of the journal, newest first."""
+        return await self._journal.listed()
+
+    async def find(self, identity: str, client: PeerId) -> Tracked | Ending | None:
+        """A job of `client`: what to wait for, how it ended, or ``None``."""
+        tracked = self._queue.get(identity)
+        if tracked is not None:
+            return tracked if tracked.accepted.client == client else None
+        known = await self._journal.find(identity)
+        if known is None or known.client != client:
+            return None
+        return await self._journal.ending(identity)
+
+    async def cancel(self, identity: str, client: PeerId | None) -> bool:
+        """Stop a job of `client` (of anyone for ``None``: the operator); false where there is none to stop."""
+        tracked = self._queue.get(identity)
+        if tracked is None or (client is not None and tracked.accepted.client != client):
+            return False
+        tracked.cancelled = True
+        if tracked.state == RUNNING or tracked.state == "compiling":
+            tracked.scope.cancel()
+            while tracked.ending is None:
+                await tracked.changed()
+            return tracked.ending.state == CANCELLED
+        await self._end(tracked, Ending(state=CANCELLED, detail="cancelled before it ran"))
+        return True
+
+    def describe(self, software: str) -> Description:
+        """What this node offers now."""
+        waiting = self._queue.waiting
+        return Description(
+            software=software,
+            arch=self.admission.arch,
+            runtimes=self.admission.runtimes,
+            slots=self.bounds.slots,
+            free=0 if self._draining else max(0, self.bounds.slots - self._running - waiting),
+            queued=waiting,
+            memory_mb=self.admission.memory_mb,
+            max_timeout_seconds=self.admission.timeout_seconds,
+        )
+
+    def estimated_start(self, tracked: Tracked | Ending) -> int:
+        """Seconds until the job may start: a guess from what is ahead of it."""
+        if isinstance(tracked, Ending) or not tracked.ahead:
+            return 0
+        return tracked.ahead * _ASSUMED_JOB_SECONDS // self.bounds.slots
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Work until cancelled; ``started()`` once what an earlier life left unfinished is queued again."""
+        for accepted in await self._journal.unfinished():
+            tracked = Tracked(accepted)
+            self._queue.track(tracked)
+            if accepted.state != TRANSFERRING:
+                self._queue.push(tracked)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self.bounds.slots):
+                tasks.start_soon(self._work)
+            tasks.start_soon(self._sweep_regularly)
+            task_status.started()
+
+    async def drain(self) -> None:
+        """Take nothing new, start nothing more, and wait for what runs. What waits stays in the journal."""
+        self._draining = True
+        while self._running:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def _work(self) -> None:
+        while True:
+            tracked = await self._queue.pop()
+            if self._draining:
+                await anyio.sleep_forever()
+            self._running += 1
+            try:
+                await self._run_one(tracked)
+            except JournalUnusable as error:
+                self._log.error("job %s: %s", tracked.accepted.id, error)
+                self._queue.forget(tracked)
+                tracked.end(Ending(state=FAILED, detail="the node's journal cannot be written"))
+            finally:
+                self._running -= 1
+                self._idle.set()
+
+    async def _run_one(self, tracked: Tracked) -> None:
+        accepted = tracked.accepted
+        tracked.move(RUNNING)
+        ending = Ending(state=CANCELLED, detail="cancelled while it ran")
+        with tracked.scope:
+            attempt = await self._journal.started(accepted.id)
+            stdin = tracked.stdin
+            if stdin is None:
+                stdin = await self._journal.stdin(accepted.id) if accepted.stdin_size else b""
+            ending = await self._executor.execute(accepted, stdin, attempt, tracked.move)
+        await self._end(tracked, ending)
+
+    async def _end(self, tracked: Tracked, ending: Ending) -> None:
+        try:
+            with anyio.CancelScope(shield=True), anyio.fail_after(_RECORD_SECONDS):
+                await self._journal.ended(tracked.accepted.id, ending)
+        except TimeoutError:
+            raise JournalUnusable("the journal does not answer") from None
+        self._queue.forget(tracked)
+        tracked.end(ending)
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except (JournalUnusable, StoreError) as error:
+                self._log.error("sweeping: %s", error)
+            await anyio.sleep(_SWEEP_EVERY_SECONDS)
+
+    async def sweep(self) -> None:
+        """Forget what nobody was promised any longer, and the modules used longest ago above the bound."""
+        for identity in await self._journal.sweep(
+            keep_seconds=self.bounds.keep_seconds,
+            max_held_bytes=self.bounds.kept_bytes,
+            transfer_seconds=self.bounds.transfer_seconds,
+        ):
+            tracked = self._queue.get(identity)
+            if tracked is not None:
+                self._queue.forget(tracked)
+                tracked.end(Ending(state=FAILED, detail="its transfer was not finished in time"))
+        for store in self._stores:
+            if store.writable:
+                await self._sweep_modules(store)
+
+    async def _sweep_modules(self, store: Store) -> None:
+        entries = [entry async for entry in store.entries()]
+        total = sum(entry.size for entry in entries)
+        needed = self._queue.modules()
+        for entry in sorted(entries, key=lambda entry: entry.used):
+            if total <= self.bounds.modules_bytes:
+                return
+            if entry.digest not in needed:
+                await store.delete(entry.digest)
+                total -= entry.size
