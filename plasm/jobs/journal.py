@@ -133,8 +133,9 @@ class Journal:
             lambda database: database.execute(
                 "INSERT INTO jobs (id, client, nonce, digest, job, module, module_size, stdin_size, stdin, runtime,"
                 " state, accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " state = excluded.state, runtime = excluded.runtime, stdin = excluded.stdin,"
-                " accepted = excluded.accepted, attempts = 0, finished = NULL WHERE jobs.state IN ('cancelled', 'failed', 'transferring')",
+                " state = excluded.state, runtime = excluded.runtime, stdin = excluded.stdin, attempts = 0,"
+                " accepted = excluded.accepted, finished = NULL"
+                " WHERE jobs.state IN ('cancelled', 'failed', 'transferring')",
                 row,
             )
         )

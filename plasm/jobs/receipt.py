@@ -96,6 +96,7 @@ class Predicate(_Part, frozen=True, kw_only=True):
     reproducible: bool
     result_digest: DigestText
     started_at: Text
+    stdin_digest: DigestText
     usage: UsageClaim
     verdict: Verdict
 
@@ -186,6 +187,7 @@ def make_statement(
             reproducible=outcome.reproducible and outcome.verdict.repeatable,
             result_digest=result_digest(outcome.verdict, outcome.exit_code, outputs),
             started_at=_timestamp(started),
+            stdin_digest=job.stdin,
             usage=UsageClaim(
                 cpu_microseconds=round(usage.cpu_seconds * 1e6),
                 fuel=usage.fuel,
@@ -246,6 +248,7 @@ def hold_against(
     nonce: bytes | None = None,
     client: PeerId | None = None,
     module: Digest | None = None,
+    stdin: Digest | None = None,
     stdout: bytes | None = None,
     stderr: bytes | None = None,
 ) -> None:
@@ -263,6 +266,8 @@ def hold_against(
         checks.append(("client", predicate.client, client))
     if module is not None:
         checks.append(("module", predicate.module_digest, module))
+    if stdin is not None:
+        checks.append(("standard input", predicate.stdin_digest, stdin))
     if stdout is not None:
         checks.append(("stdout", statement.output("stdout"), sha256(stdout)))
     if stderr is not None:

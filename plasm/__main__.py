@@ -1,0 +1,5 @@
+"""``python -m plasm``."""
+
+from plasm.cli import main
+
+main()

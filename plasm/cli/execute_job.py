@@ -1,0 +1,44 @@
+"""``plasm execute-job``: a module on this machine, with a signed receipt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from plasm.cli.context import Context
+from plasm.cli.joboptions import JobOptions, job_options, write_whole
+from plasm.cli.outcome import as_document
+from plasm.cli.progress import Progress
+from plasm.cli.session import HERE, with_jobs
+from plasm.exitcodes import exit_code
+from plasm.jobs.conversation import Delivered, Event
+from plasm.jobservice import JobService
+
+
+@click.command("execute-job", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--wasm", type=click.Path(), help="The module, where it is not the first argument.")
+@click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt there too.")
+@click.option("--stdout", "output", type=click.Path(path_type=Path), help="Write what the program wrote there.")
+@click.option("--json", "as_json", is_flag=True, help="The whole result, with the receipt in it.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[WASM] [ARGS]...")
+@job_options
+@click.pass_obj
+def command(context: Context, *, job: JobOptions, receipt: Path | None, output: Path | None, as_json: bool) -> None:
+    """Run WASM on this machine and print the signed receipt."""
+    submission = job.submission()
+
+    async def execute(service: JobService) -> Delivered:
+        return await service.execute(submission)
+
+    with Progress(verbose=context.verbose) as progress:
+        progress.report(Event(kind="running"))
+        delivered = with_jobs(context, execute, ports=HERE)
+    if receipt is not None:
+        write_whole(receipt, delivered.receipt + b"\n")
+    if output is not None:
+        write_whole(output, delivered.stdout)
+    predicate = delivered.statement.predicate
+    print(json.dumps(as_document(delivered)) if as_json else delivered.receipt.decode())
+    raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))

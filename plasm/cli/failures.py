@@ -1,0 +1,101 @@
+"""From whatever a command raises to one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from plasm.cli.context import CommandFailed
+from plasm.errors import PlasmError, leaves, one_line
+from plasm.ports import NotRunnable, PortError
+
+FAILED = 125
+"""Plasm failed: no node, rejected, receipt refused, broken plugin."""
+NOT_RUNNABLE = 126
+WRONG_USAGE = 2
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""As a shell shows a program that SIGPIPE ended."""
+
+
+def report(error: BaseException, *, verbose: bool) -> int:
+    """Say on stderr what failed, and with `verbose` where; return the exit code.
+
+    A group of exceptions counts as the one in it that says most; :exc:`SystemExit` and click's own exit pass unsaid.
+    """
+    cause = _telling(error)
+    match cause:
+        case SystemExit():
+            return _code_of(cause)
+        case click.exceptions.Exit():
+            return cause.exit_code
+    if verbose:
+        _to_stderr("".join(traceback.format_exception(error)).rstrip())
+    line, code = _line_and_code(cause)
+    _to_stderr(f"plasm: {line}")
+    return code
+
+
+def _telling(error: BaseException) -> BaseException:
+    causes = list(leaves(error))
+    for kind in (SystemExit, click.exceptions.Exit, KeyboardInterrupt, PlasmError, click.ClickException, PortError):
+        for cause in causes:
+            if isinstance(cause, kind):
+                return cause
+    return causes[0]
+
+
+def _line_and_code(cause: BaseException) -> tuple[str, int]:
+    match cause:
+        case CommandFailed():
+            return str(cause), cause.code
+        case PlasmError():
+            return str(cause), FAILED
+        case NotRunnable():
+            return one_line(str(cause)), NOT_RUNNABLE
+        case PortError():
+            return one_line(str(cause)), FAILED
+        case click.UsageError():
+            path = cause.ctx.command_path if cause.ctx is not None else "plasm"
+            return f"{one_line(cause.format_message()).rstrip('.')}; see {path} --help", WRONG_USAGE
+        case click.ClickException():
+            # click's 1 would mean that a command which asks was answered no.
+            code = cause.exit_code if type(cause).exit_code != click.ClickException.exit_code else FAILED
+            return one_line(cause.format_message()), code
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", INTERRUPTED
+        case BrokenPipeError():
+            _silence_stdout()
+            return "the output was closed before all of it was written", PIPE_CLOSED
+        case OSError():
+            named = f"{cause.filename}: " if isinstance(cause.filename, str) else ""
+            return one_line(f"{named}{cause.strerror or cause}"), FAILED
+        case _:
+            return one_line(f"unexpected {type(cause).__name__}: {cause}; -v shows where, please report it"), FAILED
+
+
+def _code_of(leaving: SystemExit) -> int:
+    if leaving.code is None:
+        return 0
+    if isinstance(leaving.code, int):
+        return leaving.code
+    _to_stderr(one_line(str(leaving.code)))
+    return FAILED
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from flushing into the closed pipe once more when it exits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        return

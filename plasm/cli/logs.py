@@ -1,0 +1,22 @@
+"""Log lines on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class _OneLine(logging.Formatter):
+    """Escapes what is unprintable: a line may quote what a peer sent, and must neither break nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+def configure_logging(verbose: bool) -> None:
+    """Warnings of Plasm and its plugins on stderr; with `verbose` all that they say, and the libraries' warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING if verbose else logging.CRITICAL, handlers=[handler])
+    logging.getLogger("plasm").setLevel(logging.DEBUG if verbose else logging.WARNING)

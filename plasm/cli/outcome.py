@@ -1,0 +1,83 @@
+"""How the end of a job is shown: the program's own bytes and exit code, and everything of ours on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from plasm.cli.joboptions import write_whole
+from plasm.exitcodes import exit_code
+from plasm.jobs.conversation import Delivered
+from plasm.ports import Verdict
+
+_SENTENCES = {
+    Verdict.TRAPPED: "the program trapped",
+    Verdict.OUT_OF_FUEL: "the program ran out of fuel; --fuel grants more",
+    Verdict.TIMED_OUT: "the program ran out of time; --timeout grants more",
+    Verdict.OUT_OF_MEMORY: "the program ran out of memory; --memory grants more",
+    Verdict.OUTPUT_LIMIT: "the program wrote more than it may",
+    Verdict.HOST_CALL_LIMIT: "the program made more system calls than it may",
+    Verdict.CELL_DIED: "the process that ran the program died; the program itself may be fine: run it again",
+    Verdict.NOT_RUNNABLE: "not a runnable module",
+}
+
+
+def finish(
+    *, stdout: bytes, stderr: bytes, verdict: Verdict, own: int | None, detail: str, quiet: bool = False
+) -> NoReturn:
+    """Write what the program wrote, say how it ended if not by itself, and exit as it did."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(stdout)
+    sys.stdout.buffer.flush()
+    sys.stderr.buffer.write(stderr)
+    sys.stderr.buffer.flush()
+    if verdict is not Verdict.EXITED and not quiet:
+        print(f"plasm: {_SENTENCES[verdict]}{f' ({detail})' if detail else ''}", file=sys.stderr)
+    raise SystemExit(exit_code(verdict, own))
+
+
+def finish_delivered(delivered: Delivered, *, receipt: Path | None, as_json: bool, quiet: bool = False) -> NoReturn:
+    """The same for a verified result, whose receipt is written to `receipt` first."""
+    if receipt is not None:
+        write_whole(receipt, delivered.receipt + b"\n")
+    predicate = delivered.statement.predicate
+    if as_json:
+        print(json.dumps(as_document(delivered)))
+        raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))
+    finish(
+        stdout=delivered.stdout,
+        stderr=delivered.stderr,
+        verdict=predicate.verdict,
+        own=predicate.exit_code,
+        detail=delivered.detail,
+        quiet=quiet,
+    )
+
+
+def as_document(delivered: Delivered) -> dict[str, Any]:
+    """A verified result as JSON shows it. Output that is not UTF-8 has its bytes replaced, and is there in base64."""
+    import base64
+
+    predicate = delivered.statement.predicate
+    return {
+        "job_id": delivered.job_id,
+        "node": delivered.node,
+        "verdict": predicate.verdict.value,
+        "exit_code": predicate.exit_code,
+        "stdout": delivered.stdout.decode(errors="replace"),
+        "stderr": delivered.stderr.decode(errors="replace"),
+        "stdout_base64": base64.b64encode(delivered.stdout).decode(),
+        "stderr_base64": base64.b64encode(delivered.stderr).decode(),
+        "detail": delivered.detail,
+        "engine": {"name": predicate.engine.name, "version": predicate.engine.version},
+        "usage": {
+            "fuel": predicate.usage.fuel,
+            "wall_microseconds": predicate.usage.wall_microseconds,
+            "cpu_microseconds": predicate.usage.cpu_microseconds,
+            "peak_memory_bytes": predicate.usage.peak_memory_bytes,
+        },
+        "receipt": json.loads(delivered.receipt),
+        "verified": True,
+    }

@@ -1,0 +1,180 @@
+"""The root command: the options before the command, and commands that are imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+from plasm.cli import version_text
+from plasm.cli.context import CommandFailed, Context
+from plasm.cli.failures import report
+from plasm.cli.logs import configure_logging
+
+GROUP: Final = "plasm.commands"
+"""The entry-point group of commands that plugins bring."""
+
+COMMANDS: Final = {
+    "start": ("plasm.cli.start:command", "Run a node that takes jobs."),
+    "run": ("plasm.cli.run:command", "Run a WebAssembly program on this machine."),
+    "execute-job": ("plasm.cli.execute_job:command", "Run a program on this machine and print its signed receipt."),
+    "submit": ("plasm.cli.submit:command", "Run a program on another node and verify what it answers."),
+    "result": ("plasm.cli.result:command", "Ask again for the result of a job that was submitted."),
+    "jobs": ("plasm.cli.jobs:command", "List the jobs that were submitted or taken."),
+    "cancel": ("plasm.cli.cancel:command", "Cancel a job."),
+    "nodes": ("plasm.cli.nodes:command", "Show the nodes that can be found."),
+    "verify": ("plasm.cli.verify:command", "Check a receipt, offline."),
+    "plugins": ("plasm.cli.plugins:command", "List the installed drivers and check them."),
+    "init": ("plasm.cli.init:command", "Make a home with a configuration and an identity."),
+    "demo": ("plasm.cli.demo:command", "Two nodes on this machine, one of which runs the other's job."),
+    "version": ("plasm.cli.version:command", "Print the version."),
+    "completion": ("plasm.cli.completion:command", "Print the script that completes commands in a shell."),
+}
+"""Where each command is, and its line in the list of commands, which must not import it."""
+
+_LONGEST_PLUGIN_LIST = 4096
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called, be it built in or a plugin's; a built-in name cannot be taken over."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *(name for name in sorted(_plugin_commands()) if name not in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            built_in: click.Command = getattr(importlib.import_module(module), attribute)
+            return built_in
+        entry_points = _plugin_commands().get(cmd_name, [])
+        return _load(cmd_name, entry_points) if entry_points else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        # The name as it was called, not as a plugin's function happens to be named.
+        return (args[0] if command is not None else name), command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        plugins = _plugin_commands()
+        rows = [(name, f"From {_origin(plugins[name][0])}.") for name in sorted(plugins) if name not in COMMANDS]
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=COMMANDS[name][1] if name in COMMANDS else None) for name in names]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _plugin_commands() -> dict[str, list[metadata.EntryPoint]]:
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for entry_point in metadata.entry_points(group=GROUP):
+        found.setdefault(entry_point.name, []).append(entry_point)
+    return found
+
+
+def _origin(entry_point: metadata.EntryPoint) -> str:
+    return f"{entry_point.dist.name} {entry_point.dist.version}" if entry_point.dist else entry_point.value
+
+
+def _load(name: str, entry_points: Sequence[metadata.EntryPoint]) -> click.Command:
+    origins = [_origin(each) for each in entry_points]
+    distribution = origins[0].split(" ")[0]
+    if len(entry_points) > 1:
+        raise CommandFailed(
+            f"the command {name} is offered by {' and by '.join(origins)}",
+            f"uninstall one of them: pip uninstall {distribution}",
+        )
+    mend = f"pip install --upgrade --force-reinstall {distribution}, or uninstall it"
+    try:
+        command = entry_points[0].load()
+    # A plugin that calls sys.exit() while it is imported is as broken as one that raises.
+    except (Exception, SystemExit) as error:
+        message = f"the command {name} of {origins[0]} is broken: {type(error).__name__}: {error}"
+        raise CommandFailed(message, mend) from error
+    if not isinstance(command, click.Command):
+        raise CommandFailed(f"the command {name} of {origins[0]} is broken: it is no click.Command", mend)
+    return command
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    if value is not None and len(value) > _LONGEST_PLUGIN_LIST:
+        raise click.BadParameter(f"longer than {_LONGEST_PLUGIN_LIST} characters")
+    return tuple(name for part in (value or "").split(",") if (name := part.strip()))
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(version_text())
+        context.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--plugins", callback=_names, metavar="A,B", help="Drivers to use, by name or as port:name.")
+@click.option("--profile", metavar="NAME", help="internet (the default), local, private, or a plugin's own.")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Read this configuration instead of the home's config.toml.",
+)
+@click.option(
+    "--home",
+    "home_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keys, journal, store and caches; else PLASM_HOME, else the platform's folder.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Tracebacks and a debug log on stderr.")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Version.")
+@click.pass_context
+def root(
+    context: click.Context,
+    plugins: tuple[str, ...],
+    profile: str | None,
+    config_path: Path | None,
+    home_path: Path | None,
+    verbose: bool,
+) -> None:
+    """A node of Phase, an open network for verifiable computation."""
+    own = context.ensure_object(Context)
+    own.plugins, own.profile = plugins, profile
+    own.config_path, own.home_path, own.verbose = config_path, home_path, verbose
+    configure_logging(verbose)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `arguments` and return the exit code; whatever is raised has become one line on stderr.
+
+    Not ``root.main()``: that makes a closed pipe, also one to a node, into exit code 1, which means "no" here.
+    """
+    for program in ("plasm", "plasmd"):
+        variable = f"_{program.upper()}_COMPLETE"
+        if instruction := os.environ.get(variable):
+            return shell_complete(root, {}, program, variable, instruction)
+    context = Context()
+    try:
+        with root.make_context("plasm", list(arguments), obj=context) as click_context:
+            answer = root.invoke(click_context)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
+        return 2
+    # SystemExit and KeyboardInterrupt too, which may arrive inside a group of exceptions.
+    except BaseException as error:
+        return report(error, verbose=context.verbose)
+    # A command may return its exit code.
+    return answer if isinstance(answer, int) else 0

@@ -1,0 +1,66 @@
+"""``plasm run``: a module on this machine, as a pipe."""
+
+from __future__ import annotations
+
+import anyio
+import click
+
+from plasm.cli.context import Context
+from plasm.cli.joboptions import JobOptions, job_options
+from plasm.cli.outcome import finish
+from plasm.cli.progress import Progress
+from plasm.errors import PlanError
+from plasm.jobs.conversation import Event
+from plasm.jobs.manifest import digest_bytes
+from plasm.node import open_plan
+from plasm.ports import Digest, Invocation, NotRunnable, Outcome, Verdict
+
+
+@click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
+@click.argument("wasm", type=click.Path())
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@job_options
+@click.pass_obj
+def command(context: Context, *, job: JobOptions, quiet: bool) -> None:
+    """Run WASM on this machine: its output as it wrote it, and its exit code."""
+    submission = job.submission()
+    plan = context.plan({"runtime"})
+
+    async def run() -> Outcome:
+        async with open_plan(plan) as ports:
+            runtimes = dict(ports.runtimes)
+            if job.runtime is not None and job.runtime not in runtimes:
+                raise PlanError(
+                    f"the runtime {job.runtime!r} is not selected (there is {', '.join(runtimes)})",
+                    f"plasm --plugins {job.runtime} run",
+                )
+            runtime = runtimes[job.runtime or next(iter(runtimes))]
+            digest = Digest(submission.job.manifest.module_hash)
+            try:
+                progress.report(Event(kind="compiling"))
+                await runtime.prepare(digest, job.module)
+            except NotRunnable as error:
+                return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
+            progress.report(Event(kind="running"))
+            return await runtime.run(
+                Invocation(
+                    module=digest,
+                    args=job.args,
+                    env=job.env,
+                    stdin=job.stdin,
+                    limits=submission.job.manifest.limits(),
+                    seed=digest_bytes(submission.job.digest()),
+                )
+            )
+
+    with Progress(quiet=quiet, verbose=context.verbose) as progress:
+        outcome = anyio.run(run, backend=plan.backend)
+    finish(
+        stdout=outcome.stdout,
+        stderr=outcome.stderr,
+        verdict=outcome.verdict,
+        own=outcome.exit_code,
+        detail=outcome.detail,
+        quiet=quiet,
+    )

@@ -1,0 +1,182 @@
+"""``plasm verify``: a receipt, offline: what was checked, and what could not be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import anyio
+import click
+import msgspec
+
+from plasm.cli.context import Context
+from plasm.cli.joboptions import read_file
+from plasm.errors import PlasmError, one_line
+from plasm.exitcodes import NO, OK, exit_code
+from plasm.identity import InvalidIdentity, did_key, parse_peer_id
+from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, sha256
+from plasm.jobs.receipt import (
+    MAX_RECEIPT_BYTES,
+    ReceiptRefused,
+    Statement,
+    claimed_node,
+    hold_against,
+    verify_receipt,
+)
+from plasm.node import open_plan
+from plasm.ports import PeerId
+
+_MAX_OUTPUT_BYTES = 256 * 2**20
+_MARKS = {"ok": "✓", "refused": "✗", "not checked": "–"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the answer; `answer` is ``ok``, ``refused`` or ``not checked``."""
+
+    what: str
+    answer: str
+    detail: str
+
+
+@click.command("verify")
+@click.option("--node", metavar="ID", help="The node that must have signed it: a peer ID or did:key.")
+@click.option("--any-node", is_flag=True, help="Take the key that the receipt itself names: proves no origin.")
+@click.option("--module", type=click.Path(path_type=Path), metavar="FILE", help="The module that must have run.")
+@click.option("--stdin", type=click.Path(path_type=Path), metavar="FILE", help="The input that it must have had.")
+@click.option("--stdout", type=click.Path(path_type=Path), metavar="FILE", help="The output that it must have written.")
+@click.option("--stderr", type=click.Path(path_type=Path), metavar="FILE", help="The same for stderr.")
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("receipt", type=click.Path(path_type=Path))
+@click.pass_obj
+def command(
+    context: Context,
+    *,
+    receipt: Path,
+    node: str | None,
+    any_node: bool,
+    module: Path | None,
+    stdin: Path | None,
+    stdout: Path | None,
+    stderr: Path | None,
+    as_json: bool,
+) -> None:
+    """Check RECEIPT; exits 0 where all that was asked is proven, 1 where not."""
+    if node is not None and any_node:
+        raise click.UsageError("--node and --any-node say different things.")
+    envelope = read_file(receipt, MAX_RECEIPT_BYTES + 1).removesuffix(b"\n")
+    statement, signature = _check_signature(context, envelope, node, any_node)
+    checks = [signature]
+    for what, file, most in (
+        ("module", module, MAX_MODULE_BYTES),
+        ("stdin", stdin, MAX_STDIN_BYTES),
+        ("stdout", stdout, _MAX_OUTPUT_BYTES),
+        ("stderr", stderr, _MAX_OUTPUT_BYTES),
+    ):
+        checks.append(_check_file(statement, what, file, most))
+    good = all(check.answer != "refused" for check in checks)
+    if as_json:
+        document = {
+            "ok": good,
+            "checks": [asdict(check) for check in checks],
+            "statement": None if statement is None else msgspec.to_builtins(statement),
+        }
+        print(json.dumps(document))
+    else:
+        for check in checks:
+            print(f"{_MARKS[check.answer]} {check.what}: {check.detail}")
+        if statement is not None:
+            print(_describe(statement))
+    raise SystemExit(OK if good else NO)
+
+
+def _check_signature(
+    context: Context, envelope: bytes, node: str | None, any_node: bool
+) -> tuple[Statement | None, Check]:
+    try:
+        claimed = claimed_node(envelope)
+        expected, why = _expected(context, claimed, node, any_node)
+        if expected is None:
+            return None, Check("signature", "refused", why)
+        return verify_receipt(envelope, expected), Check("signature", "ok", f"by {expected}, {why}")
+    except ReceiptRefused as error:
+        return None, Check("signature", "refused", one_line(str(error)))
+
+
+def _expected(context: Context, claimed: PeerId, node: str | None, any_node: bool) -> tuple[PeerId | None, str]:
+    if node is not None:
+        try:
+            return parse_peer_id(node), "the node that you named"
+        except InvalidIdentity as error:
+            raise click.BadParameter(str(error), param_hint="--node") from None
+    if any_node:
+        return claimed, "which the receipt itself names: that proves who holds the key, and not whose it is"
+    own = _own_peer(context)
+    if own is None:
+        return None, "whose key to believe was not said, and this home has none of its own; --node ID says it"
+    if own != claimed:
+        return None, f"signed by {one_line(claimed)}, and not by this home's own node; --node ID says whom to believe"
+    return own, "this home's own node"
+
+
+def _own_peer(context: Context) -> PeerId | None:
+    """This home's own node, where it has a key already: looking at a receipt makes none."""
+    keys = context.home / "keys"
+    if not keys.is_dir() or not any(keys.iterdir()):
+        return None
+    plan = context.plan({"signer"})
+
+    async def read() -> PeerId:
+        async with open_plan(plan) as ports:
+            return ports.peer
+
+    try:
+        return anyio.run(read, backend=plan.backend)
+    except PlasmError:
+        return None
+
+
+def _check_file(statement: Statement | None, what: str, file: Path | None, most: int) -> Check:
+    if file is None:
+        return Check(what, "not checked", f"no --{what} was given")
+    if statement is None:
+        return Check(what, "not checked", "nothing in an unproven receipt counts")
+    data = read_file(file, most)
+    try:
+        match what:
+            case "module":
+                hold_against(statement, module=sha256(data))
+            case "stdin":
+                hold_against(statement, stdin=sha256(data))
+            case "stdout":
+                hold_against(statement, stdout=data)
+            case _:
+                hold_against(statement, stderr=data)
+    except ReceiptRefused as error:
+        return Check(what, "refused", f"{one_line(str(error))} than {file}")
+    return Check(what, "ok", f"is {file}")
+
+
+def _describe(statement: Statement) -> str:
+    said = statement.predicate
+    code = exit_code(said.verdict, said.exit_code)
+    usage = said.usage
+    lines = [
+        f"  node      {said.node} ({did_key(PeerId(said.node))})",
+        f"  verdict   {said.verdict.value}, exit code {code}",
+        f"  module    {said.module_digest}",
+        f"  job       {said.job_digest}",
+        f"  result    {said.result_digest}{'' if said.reproducible else ' (another run may differ)'}",
+        f"  engine    {said.engine.name} {said.engine.version}, isolation {said.isolation}",
+        f"  used      {usage.cpu_microseconds / 1e6:.3f} s of CPU in {usage.wall_microseconds / 1e6:.3f} s"
+        f"{'' if usage.fuel is None else f', {usage.fuel} fuel'}",
+        f"  when      {said.started_at} to {said.finished_at}",
+        f"  client    {said.client}, nonce {said.nonce}",
+    ]
+    return "\n".join(_printable(lines))
+
+
+def _printable(lines: list[str]) -> list[str]:
+    """What a node wrote is shown with nothing in it that a terminal would obey."""
+    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]

@@ -1,0 +1,40 @@
+"""Errors that say in one line what failed and what would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_LONGEST_LINE = 2000
+
+
+class PlasmError(Exception):
+    """Something that a person can mend: `message` says what failed, `mend` what would help; one line each."""
+
+    def __init__(self, message: str, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = one_line(message)
+        self.mend = one_line(mend)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.mend}" if self.mend else self.message
+
+
+class PlanError(PlasmError):
+    """What was selected cannot be opened together, or at all."""
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks, with every unprintable character escaped, cut to 2000 characters."""
+    if len(text) > _LONGEST_LINE:
+        text = text[: _LONGEST_LINE - 1] + "…"
+    words = " ".join(text.split())
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in words)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions inside nested exception groups, in order; `error` itself where it is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,199 @@
+"""Asking other nodes of the DHT: iterative lookups and announcements.
+
+Source: the libp2p Kademlia DHT specification (FIND_NODE, GET_PROVIDERS, ADD_PROVIDER). py-libp2p's lookup stops at
+records that it holds itself, and reports what it found only when the slowest peer has answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from libp2p.network.exceptions import SwarmException
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStoreError
+from libp2p.utils import encode_varint_prefixed
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from plasm.identity import InvalidIdentity, parse_peer_id
+from plasm.ports import AddressRefused, PeerId, TransportError
+from plasm_libp2p.addresses import parse
+from plasm_libp2p.kademlia import KAD, PhaseTable
+from plasm_libp2p.transport import Libp2p
+
+CLOSEST = 20
+"""The specification's k."""
+AT_ONCE = 8
+ASK_SECONDS = 4.0
+"""For one peer, dialing included. A lookup goes on with the others meanwhile."""
+LOOKUP_SECONDS = 15.0
+LARGEST_ANSWER = 512 * 1024
+MOST_NAMED = 300
+"""Peers of one answer that are looked at."""
+MOST_ADDRESSES = 16
+LONGEST_ADDRESS = 256
+MOST_CANDIDATES = 512
+
+Provider = Callable[[PeerId, tuple[str, ...]], None]
+
+
+def record_key(topic_key: str) -> bytes:
+    """The DHT key of a topic: the SHA-256 multihash of :attr:`plasm.ports.CapabilityTopic.key`."""
+    return b"\x12\x20" + hashlib.sha256(topic_key.encode()).digest()
+
+
+def _distance(peer: ID, key: bytes) -> int:
+    mine, theirs = hashlib.sha256(peer.to_bytes()).digest(), hashlib.sha256(key).digest()
+    return int.from_bytes(mine, "big") ^ int.from_bytes(theirs, "big")
+
+
+def read_peers(peers: Iterable[Message.Peer]) -> list[tuple[PeerId, tuple[str, ...]]]:
+    """What an answer says about peers, as far as it can be used; the rest is dropped in silence."""
+    usable = []
+    for named in islice(peers, MOST_NAMED):
+        try:
+            peer = parse_peer_id(ID(named.id[:64]).to_base58())
+        except (InvalidIdentity, ValueError):
+            continue
+        addresses: dict[str, None] = {}
+        for raw in islice(named.addrs, MOST_ADDRESSES):
+            address = _read_address(raw, peer)
+            if address is not None:
+                addresses[address] = None
+        usable.append((peer, tuple(addresses)))
+    return usable
+
+
+def _read_address(raw: bytes, peer: PeerId) -> str | None:
+    if len(raw) > LONGEST_ADDRESS:
+        return None
+    try:
+        text = str(Multiaddr(raw))
+        address = parse(text if "/p2p/" in text else f"{text}/p2p/{peer}")
+    except Exception:  # multiaddr raises whatever its codecs raise
+        return None
+    return str(address) if address.peer == peer else None
+
+
+class Lookup:
+    """Lookups of one node."""
+
+    def __init__(self, transport: Libp2p, table: PhaseTable) -> None:
+        self._transport = transport
+        self._table = table
+
+    async def ask(self, peer: ID, addresses: Sequence[str], message: Message) -> Message:
+        """The answer of `peer`. Raises :exc:`TransportError`."""
+        try:
+            with trio.fail_after(ASK_SECONDS):
+                connection = await self._transport.swarm.dial(peer, addresses)
+                stream = await self._transport.negotiate(connection, KAD)
+                try:
+                    await stream.send(encode_varint_prefixed(message.SerializeToString()))
+                    stream.finish()
+                    answer = Message()
+                    answer.ParseFromString(await read_varint_prefixed_bytes_limited(stream, LARGEST_ANSWER))
+                    return answer
+                finally:
+                    stream.leave()
+        except (trio.TooSlowError, SwarmException, BaseLibp2pError, AddressRefused) as error:
+            raise TransportError(f"{peer} did not answer: {type(error).__name__}") from None
+        except TransportError:
+            raise
+        except Exception as error:  # protobuf has an exception of its own for each of its implementations
+            raise TransportError(f"{peer} answered nonsense: {type(error).__name__}") from None
+
+    def known_addresses(self, peer: ID) -> list[str]:
+        """What `peer` said of itself."""
+        try:
+            return [str(address) for address in self._transport.host.get_peerstore().addrs(peer)]
+        except PeerStoreError:
+            return []
+
+    async def providers(self, key: bytes, provider: Provider) -> list[ID]:
+        """Call `provider` with each as it becomes known; the closest peers that answered."""
+        message = Message(type=Message.MessageType.GET_PROVIDERS, key=key)
+
+        def on_answer(answer: Message) -> None:
+            for peer, addresses in read_peers(answer.providerPeers):
+                provider(peer, addresses)
+
+        return await self._walk(key, message, on_answer)
+
+    async def closest(self, key: bytes) -> list[ID]:
+        """The peers closest to `key` that answered."""
+        return await self._walk(key, Message(type=Message.MessageType.FIND_NODE, key=key), lambda answer: None)
+
+    async def _walk(self, key: bytes, message: Message, on_answer: Callable[[Message], None]) -> list[ID]:
+        own = self._transport.host.get_id()
+        candidates: dict[ID, list[str]] = {
+            peer: self.known_addresses(peer) for peer in self._table.find_local_closest_peers(key, CLOSEST)
+        }
+        asked: set[ID] = set()
+        failed: set[ID] = set()
+        progress = trio.Event()
+
+        def next_peer() -> ID | None:
+            best = sorted((peer for peer in candidates if peer not in failed), key=lambda peer: _distance(peer, key))
+            return next((peer for peer in best[:CLOSEST] if peer not in asked), None)
+
+        async def ask_one(peer: ID) -> None:
+            try:
+                answer = await self.ask(peer, candidates[peer], message)
+                on_answer(answer)
+                for named, addresses in read_peers(answer.closerPeers):
+                    identifier = ID.from_string(named)
+                    if identifier != own and addresses and len(candidates) < MOST_CANDIDATES:
+                        candidates.setdefault(identifier, list(addresses))
+            except TransportError:
+                failed.add(peer)
+                if self._transport.swarm.live(peer) is None:
+                    self._table.remove_peer(peer)
+            finally:
+                limit.release()
+                progress.set()
+
+        limit = trio.Semaphore(AT_ONCE)
+        with trio.move_on_after(LOOKUP_SECONDS):
+            async with trio.open_nursery() as nursery:
+                while True:
+                    await limit.acquire()
+                    peer = next_peer()
+                    if peer is not None:
+                        asked.add(peer)
+                        nursery.start_soon(ask_one, peer)
+                        continue
+                    limit.release()
+                    if limit.value == AT_ONCE:
+                        break
+                    progress = trio.Event()
+                    await progress.wait()
+        answered = [peer for peer in asked if peer not in failed]
+        return sorted(answered, key=lambda peer: _distance(peer, key))[:CLOSEST]
+
+    async def announce(self, key: bytes, addresses: Sequence[str], peers: Iterable[ID]) -> set[ID]:
+        """Tell `peers` that this node provides `key` at `addresses`; those that were told."""
+        message = Message(type=Message.MessageType.ADD_PROVIDER, key=key)
+        entry = message.providerPeers.add()
+        entry.id = self._transport.host.get_id().to_bytes()
+        entry.addrs.extend(Multiaddr(address).to_bytes() for address in addresses[:MOST_ADDRESSES])
+        told: set[ID] = set()
+
+        async def tell(peer: ID) -> None:
+            async with limit:
+                try:
+                    await self.ask(peer, self.known_addresses(peer), message)
+                except TransportError:
+                    return
+                told.add(peer)
+
+        limit = trio.Semaphore(AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(tell, peer)
+        return told

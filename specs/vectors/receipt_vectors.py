@@ -1,0 +1,271 @@
+"""Vectors of receipts: valid ones with all that they bind, and ones that must be refused, with the reason."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from plasm.identity import did_key, peer_id
+from plasm.jobs.manifest import Job, Manifest, canonical_json, result_digest, sha256
+from plasm.jobs.receipt import (
+    MAX_RECEIPT_BYTES,
+    PAYLOAD_TYPE,
+    make_statement,
+    pre_authentication_encoding,
+    sign_receipt,
+)
+from plasm.ports import Engine, Outcome, Usage, Verdict
+
+NODE_SEED, CLIENT_SEED, OTHER_SEED = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
+MODULE = b"\0asm\1\0\0\0"
+STDIN = b"Hello, World"
+NONCE = bytes(range(16))
+STARTED = datetime.datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=datetime.UTC)
+JOB = Job(
+    manifest=Manifest(module_hash=sha256(MODULE)), args=("--upper", "Grüße"), env={"LANG": "C"}, stdin=sha256(STDIN)
+)
+
+
+class Key:
+    """A signer for vectors."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public_key = self._key.public_key().public_bytes_raw()
+        self.peer = peer_id(self.public_key)
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+NODE, CLIENT, OTHER = Key(NODE_SEED), Key(CLIENT_SEED), Key(OTHER_SEED)
+
+
+def receipts() -> dict[str, Any]:
+    exited = Outcome(
+        verdict=Verdict.EXITED,
+        exit_code=0,
+        stdout=b"dlroW ,olleH",
+        usage=Usage(fuel=48_123, wall_seconds=0.004512, cpu_seconds=0.003901, peak_memory_bytes=1_179_648),
+    )
+    late = Outcome(
+        verdict=Verdict.TIMED_OUT,
+        stdout=b"half",
+        stderr=b"of it\n",
+        usage=Usage(wall_seconds=60.0, cpu_seconds=59.5),
+    )
+    first = _valid("a program that exited", exited, {"fuel": True, "memory": "page-guards", "optLevel": 2})
+    second = _valid("a program that was stopped: no exit code, not reproducible", late, {})
+    return {"valid": [first, second], "invalid": _invalid(first)}
+
+
+def _valid(name: str, outcome: Outcome, configuration: dict[str, str | int | bool]) -> dict[str, Any]:
+    statement = make_statement(
+        job=JOB,
+        outcome=outcome,
+        engine=Engine(name="wasmtime", version="48.0.0", configuration=configuration),
+        isolation="process",
+        node=NODE.peer,
+        client=CLIENT.peer,
+        nonce=NONCE,
+        started=STARTED,
+        finished=STARTED + datetime.timedelta(seconds=outcome.usage.wall_seconds),
+    )
+    envelope = sign_receipt(statement, NODE, NODE.peer)
+    payload = base64.b64decode(json.loads(envelope)["payload"])
+    return {
+        "name": name,
+        "node_seed": NODE_SEED.hex(),
+        "node": NODE.peer,
+        "client": CLIENT.peer,
+        "nonce": NONCE.hex(),
+        "job": json.loads(_json_of(JOB)),
+        "module_hex": MODULE.hex(),
+        "stdin_hex": STDIN.hex(),
+        "stdout_hex": outcome.stdout.hex(),
+        "stderr_hex": outcome.stderr.hex(),
+        "statement": payload.decode(),
+        "signed_hex": pre_authentication_encoding(PAYLOAD_TYPE, payload).hex(),
+        "envelope": envelope.decode(),
+    }
+
+
+def _invalid(valid: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        *_broken_envelopes(valid["envelope"]),
+        *_broken_signatures(valid["envelope"], valid["statement"].encode()),
+        *_broken_statements(valid["statement"].encode()),
+        *_about_something_else(valid),
+    ]
+
+
+def _broken_envelopes(good: str) -> list[dict[str, Any]]:
+    document = json.loads(good)
+    payload, signature = document["payload"], document["signatures"][0]
+    tail = {"A": "B", "Q": "R", "g": "h", "w": "x", "E": "F", "U": "V", "I": "J", "M": "N"}
+    sig = signature["sig"]
+    loose = sig[:-3] + tail.get(sig[-3], "B") + "=="
+    texts = {
+        "empty": "",
+        "cut short": good[:-1],
+        "something after the envelope": good + "\n",
+        "a space between members": good.replace('","', '", "', 1),
+        "members in another order": json.dumps(dict(reversed(document.items())), separators=(",", ":")),
+        "a member more": good[:-1] + ',"version":1}',
+        "a member twice": good[:-1] + f',"payload":"{payload}"}}',
+        "a member of the signature more": _text({**document, "signatures": [signature | {"cert": ""}]}),
+        "no signature": _text({**document, "signatures": []}),
+        "the signature twice": _text({**document, "signatures": [signature, signature]}),
+        "an escape where none is needed": good.replace("application/vnd", "application\\/vnd"),
+        "another payload type": good.replace(PAYLOAD_TYPE, "application/vnd.in-toto+jsom"),
+        "a payload in the URL alphabet": good.replace(payload, payload.replace("+", "-").replace("/", "_") + "-_=="),
+        "a payload without padding": _text({**document, "payload": base64.b64encode(b"{}").decode().rstrip("=")}),
+        "a line break in the payload": good.replace(payload, payload[:76] + "\\n" + payload[76:]),
+        "a signature whose last base64 digit has bits that count for nothing": good.replace(sig, loose),
+        "a signature of 63 bytes": _text({**document, "signatures": [signature | {"sig": "A" * 84}]}),
+        "a number for a payload": _text({**document, "payload": 1}),
+        "an array": f"[{good}]",
+        "larger than 64 KiB": _text({**document, "payload": "A" * MAX_RECEIPT_BYTES}),
+        "a byte order mark": "\ufeff" + good,
+    }
+    entries = [_refused(why, text.encode()) for why, text in texts.items()]
+    return [*entries, _refused("not UTF-8", good.encode()[:-2] + b"\xff" + good.encode()[-2:])]
+
+
+def _broken_signatures(good: str, payload: bytes) -> list[dict[str, Any]]:
+    document = json.loads(good)
+    signature = base64.b64decode(document["signatures"][0]["sig"])
+    flipped = bytes([signature[0] ^ 1]) + signature[1:]
+    changed = payload.replace(b'"fuel":48123', b'"fuel":48122')
+    named = did_key(NODE.peer)
+    cases = {
+        "a bit of the signature changed": _envelope(payload, flipped),
+        "the statement changed and the signature kept": _envelope(changed, signature),
+        "signed by another key under the node's name": _envelope(payload, OTHER.sign(_encoded(payload))),
+        "signed by another node under its own name": _envelope(payload, OTHER.sign(_encoded(payload)), OTHER.peer),
+        "the statement alone signed, without its pre-authentication encoding": _envelope(payload, NODE.sign(payload)),
+        "the key named by its did:key": _envelope(payload, NODE.sign(_encoded(payload)), named),
+        "no signature at all": _envelope(payload, b""),
+    }
+    return [_refused(why, envelope) for why, envelope in cases.items()]
+
+
+def _broken_statements(good: bytes) -> list[dict[str, Any]]:
+    """All of them signed by the node itself, as a node would that is broken or means harm."""
+
+    def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+        statement = json.loads(good)
+        change(statement)
+        return canonical_json(statement)
+
+    def predicate(**values: object) -> bytes:
+        return changed(lambda statement: statement["predicate"].update(values))
+
+    def subject(change: Callable[[list[Any]], object]) -> bytes:
+        return changed(lambda statement: change(statement["subject"]))
+
+    wrong = result_digest("exited", 1, {"stderr": sha256(b""), "stdout": sha256(b"dlroW ,olleH")})
+    payloads = {
+        "the statement has a space": good.replace(b'"_type":', b'"_type": '),
+        "the statement has its members in another order": json.dumps(
+            dict(reversed(json.loads(good).items())), separators=(",", ":"), ensure_ascii=False
+        ).encode(),
+        "the statement has a member twice": good[:-1] + b',"predicateType":"urn:phase:receipt:1"}',
+        "the statement has an escape where none is needed": good.replace(b'"process"', b'"proces\\u0073"'),
+        "the statement writes an integer as 48123.0": good.replace(b'"fuel":48123', b'"fuel":48123.0'),
+        "the statement writes an integer with an exponent": good.replace(b'"exitCode":0', b'"exitCode":0e0'),
+        "the statement has a member more": changed(lambda statement: statement.update(more=1)),
+        "the predicate has a member more": predicate(more=1),
+        "the predicate lacks a member": changed(lambda statement: statement["predicate"].pop("nonce")),
+        "another version of in-toto's statement": changed(
+            lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")
+        ),
+        "another predicate": changed(lambda statement: statement.update(predicateType="urn:phase:receipt:2")),
+        "the statement names another node than its signer": predicate(node=OTHER.peer),
+        "a result digest of another exit code": predicate(resultDigest=wrong),
+        "another exit code than the result digest's": predicate(exitCode=1),
+        "an exit code with another verdict than exited": predicate(verdict="trapped"),
+        "the verdict exited without an exit code": predicate(exitCode=None),
+        "an exit code above 255": predicate(exitCode=256),
+        "a verdict that is not known": predicate(verdict="bored"),
+        "a nonce in capitals": predicate(nonce=NONCE.hex().upper()),
+        "a digest without its algorithm": predicate(jobDigest=JOB.digest()[7:]),
+        "a number below zero": changed(lambda statement: statement["predicate"]["usage"].update(wallMicroseconds=-1)),
+        "a number of 2^53": changed(lambda statement: statement["predicate"]["usage"].update(fuel=2**53)),
+        "an output is missing": subject(lambda outputs: outputs.pop()),
+        "the outputs are in another order": subject(lambda outputs: outputs.reverse()),
+        "an output stands there twice": subject(lambda outputs: outputs.append(outputs[-1])),
+        "a subject by another hash": subject(lambda outputs: outputs[0].update(digest={"sha512": "0" * 128})),
+        "no JSON": b"receipt",
+        "an empty statement": b"",
+        "the statement is an array": b"[]",
+    }
+    return [_refused(why, _envelope(payload, NODE.sign(_encoded(payload)))) for why, payload in payloads.items()]
+
+
+def _about_something_else(valid: dict[str, Any]) -> list[dict[str, Any]]:
+    """Genuine receipts that do not prove what they are held against."""
+    job = valid["job"]
+    envelope = valid["envelope"].encode()
+    limits = json.loads(valid["statement"])["predicate"]["limits"] | {"memoryMb": 512}
+    statement = json.loads(valid["statement"])
+    statement["predicate"]["limits"] = limits
+    untrue = canonical_json(statement)
+    cases = {
+        "held against another node": {"node": OTHER.peer},
+        "held against another nonce": {"nonce": bytes(16).hex()},
+        "held against another client": {"client": OTHER.peer},
+        "held against another output": {"stdout_hex": b"another".hex()},
+        "held against another stderr": {"stderr_hex": b"another".hex()},
+        "held against a job with other arguments": {"job": job | {"args": ["--lower"]}},
+        "held against a job with another input": {"job": job | {"stdin": sha256(b"another")}},
+        "held against a job with another module": {
+            "job": job | {"manifest": job["manifest"] | {"module_hash": sha256(b"another")}}
+        },
+        "held against a job with other limits": {"job": job | {"manifest": job["manifest"] | {"timeout_seconds": 61}}},
+        "held against a job with more capabilities": {
+            "job": job | {"manifest": job["manifest"] | {"capabilities": ["clock"]}}
+        },
+    }
+    entries = [_refused(why, envelope) | {"held_against": against} for why, against in cases.items()]
+    entries.append(
+        _refused("limits that are not those of its job digest", _envelope(untrue, NODE.sign(_encoded(untrue))))
+        | {"held_against": {}}
+    )
+    return entries
+
+
+def _refused(why: str, envelope: bytes) -> dict[str, Any]:
+    try:
+        return {"why": why, "envelope": envelope.decode()}
+    except UnicodeDecodeError:
+        return {"why": why, "envelope_hex": envelope.hex()}
+
+
+def _encoded(payload: bytes) -> bytes:
+    return pre_authentication_encoding(PAYLOAD_TYPE, payload)
+
+
+def _envelope(payload: bytes, signature: bytes, keyid: str = NODE.peer) -> bytes:
+    return canonical_json(
+        {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": keyid, "sig": base64.b64encode(signature).decode()}],
+        }
+    )
+
+
+def _text(document: dict[str, Any]) -> str:
+    return canonical_json(document).decode()
+
+
+def _json_of(job: Job) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(job)

@@ -1,0 +1,2 @@
+(module (memory (export "memory") 60000)
+  (func (export "_start")))

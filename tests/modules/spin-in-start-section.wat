@@ -1,0 +1,4 @@
+(module (memory (export "memory") 1)
+  (func $forever (loop $again (br $again)))
+  (func (export "_start"))
+  (start $forever))
