@@ -1,5 +1,7 @@
 """``python -m plasm``."""
 
+import sys
+
 from plasm.cli import main
 
-main()
+sys.exit(main())

@@ -196,10 +196,10 @@ def refuse_unknown_keys(table: Mapping[str, object], known: Sequence[str], where
 
 
 def explain(error: msgspec.ValidationError) -> str:
-    """Which key, and what is expected there: ``node.slots: expected int, got str``."""
+    """Which key, and what is expected there: ``node.slots: expected int, got str``, ``node: slots: expected …``."""
     what, at, where = str(error).rpartition(" - at `")
     if not at:
         what, where = str(error), "$"
     key = where.rstrip("`").removeprefix("$").removeprefix(".").replace("`", "")
     what = what.replace("`", "").replace("Expected", "expected")
-    return f"{key}{'.' if key == 'node' else ': '}{what}" if key else what
+    return f"{key}: {what}" if key else what

@@ -27,8 +27,12 @@ def one_line(text: str) -> str:
     """`text` without line breaks, with every unprintable character escaped, cut to 2000 characters."""
     if len(text) > _LONGEST_LINE:
         text = text[: _LONGEST_LINE - 1] + "…"
-    words = " ".join(text.split())
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in words)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """`text` with nothing in it that a terminal would obey: every unprintable character is escaped."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""The hooks of the entry-point group ``plasm``. All are synchronous and describe; the objects they describe do the work."""
+"""The hooks of the entry-point group ``plasm``: synchronous, and they describe; the objects described do the work."""
 
 from __future__ import annotations
 

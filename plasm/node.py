@@ -113,9 +113,10 @@ async def open_plan(
     except ExceptionGroup as group:
         if failure is None and (raised is None or [*leaves(group)] != [raised]):
             raise
-    except Exception:
+    except Exception as closing:
         if failure is None:
             raise
+        failure.add_note(f"and while closing what was open: {closing!r}")
     if failure is not None:
         raise failure
     if raised is not None:

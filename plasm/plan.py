@@ -166,7 +166,7 @@ class _Selection:
         found = self._registry.find(port, name)
         if found is None:
             if (broken := self._registry.breakage(port, name)) is not None:
-                raise PlanError(f"{port}:{name} cannot be used ({reason}): {broken.line}", broken.mend)
+                raise broken.error(f"{port}:{name} cannot be used ({reason})")
             raise self._not_installed(port, name, reason)
         self.refuse_banned(found, reason)
         return found
@@ -199,7 +199,7 @@ class _Selection:
             return candidates[0].port, candidates[0]
         if broken is None:
             raise self._not_installed(port, name, f"{source} asks for it")
-        error = PlanError(f"{text} cannot be used: {broken.line}", broken.mend)
+        error = broken.error(f"{text} cannot be used")
         known_port = port or next((own_port for own_port, own in sorted(broken.names) if own == name), "")
         if not known_port:
             raise error

@@ -140,7 +140,7 @@ Topic = CapabilityTopic | BootTopic
 
 @dataclass(frozen=True)
 class Found:
-    """A hint that `peer` offers a topic at `addresses` (multiaddrs ending in ``/p2p/PEER``); believed only once dialed."""
+    """A hint that `peer` offers a topic at `addresses` (multiaddrs ending in ``/p2p/PEER``); nothing until dialed."""
 
     peer: PeerId
     addresses: tuple[str, ...]

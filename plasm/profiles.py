@@ -69,7 +69,7 @@ def load_profile(registry: Registry, name: str) -> Profile:
     shipped = registry.profiles.get(name)
     if shipped is None:
         if (broken := registry.breakage("profile", name)) is not None:
-            raise PlanError(f"the profile {name} cannot be used: {broken.line}", broken.mend)
+            raise broken.error(f"the profile {name} cannot be used")
         known = ", ".join(sorted(registry.profiles)) or "none is"
         raise PlanError(f"no profile {name!r} is installed (installed: {known})", registry.provider_hint(name))
     try:

@@ -21,7 +21,7 @@ import pluggy
 
 from plasm import hookspecs
 from plasm.drivers import PLUGIN_API, Driver, Options, ProfileFile, Service
-from plasm.errors import one_line
+from plasm.errors import PlanError, one_line
 
 GROUP: Final = "plasm"
 """The entry-point group of plugins."""
@@ -101,6 +101,13 @@ class Broken:
     def line(self) -> str:
         """What is wrong and with whom, in one line without the mend."""
         return f"{self.distribution} {self.version} is broken: {self.reason}"
+
+    def error(self, message: str) -> PlanError:
+        """`message`, with what mends this plugin and, for a traceback, where it broke."""
+        error = PlanError(f"{message}: {self.line}", self.mend)
+        if self.traceback:
+            error.add_note(self.traceback)
+        return error
 
     def offers(self, port: str | None, name: str) -> bool:
         """Whether `name` is, or would most likely be, one of its drivers."""

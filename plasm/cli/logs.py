@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
+from plasm.errors import printable
+
 
 class _OneLine(logging.Formatter):
     """Escapes what is unprintable: a line may quote what a peer sent, and must neither break nor steer a terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+        return printable(super().formatMessage(record))
 
 
 def configure_logging(verbose: bool) -> None:

@@ -12,6 +12,7 @@ import click
 from plasm.cli.context import Context
 from plasm.cli.session import with_jobs
 from plasm.cli.table import table
+from plasm.errors import one_line
 from plasm.exitcodes import NO, OK
 from plasm.jobs.client import SeenNode
 from plasm.jobservice import JobService
@@ -73,19 +74,15 @@ def _table(found: dict[str, SeenNode]) -> str:
         rows.append(
             (
                 node.peer,
-                _plain(",".join(said.runtimes)),
-                _plain(said.arch),
+                one_line(",".join(said.runtimes)),
+                one_line(said.arch),
                 f"{said.free}/{said.slots}",
                 f"{node.latency_seconds * 1000:.1f} ms",
                 node.source,
-                _plain(said.software),
+                one_line(said.software),
             )
         )
     return table(("PEER", "RUNTIMES", "ARCH", "FREE", "LATENCY", "FOUND BY", ""), rows)
-
-
-def _plain(text: str) -> str:
-    return ascii(text)[1:-1]
 
 
 def _document(node: SeenNode) -> dict[str, Any]:

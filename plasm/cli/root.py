@@ -121,6 +121,11 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
         context.exit()
 
 
+def _set_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    # At once, and not in the body of root: the command is imported before that runs, and may be broken.
+    context.ensure_object(Context).verbose = value
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--plugins", callback=_names, metavar="A,B", help="Drivers to use, by name or as port:name.")
 @click.option("--profile", metavar="NAME", help="internet (the default), local, private, or a plugin's own.")
@@ -138,7 +143,15 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
     metavar="DIR",
     help="Keys, journal, store and caches; else PLASM_HOME, else the platform's folder.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tracebacks and a debug log on stderr.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Tracebacks and a debug log on stderr.",
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Version.")
 @click.pass_context
 def root(
@@ -147,13 +160,12 @@ def root(
     profile: str | None,
     config_path: Path | None,
     home_path: Path | None,
-    verbose: bool,
 ) -> None:
     """A node of Phase, an open network for verifiable computation."""
     own = context.ensure_object(Context)
     own.plugins, own.profile = plugins, profile
-    own.config_path, own.home_path, own.verbose = config_path, home_path, verbose
-    configure_logging(verbose)
+    own.config_path, own.home_path = config_path, home_path
+    configure_logging(own.verbose)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import msgspec
 
 from plasm.cli.context import Context
 from plasm.cli.joboptions import read_file
-from plasm.errors import PlasmError, one_line
+from plasm.errors import PlasmError, one_line, printable
 from plasm.exitcodes import NO, OK, exit_code
 from plasm.identity import InvalidIdentity, did_key, parse_peer_id
 from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, sha256
@@ -174,9 +174,4 @@ def _describe(statement: Statement) -> str:
         f"  when      {said.started_at} to {said.finished_at}",
         f"  client    {said.client}, nonce {said.nonce}",
     ]
-    return "\n".join(_printable(lines))
-
-
-def _printable(lines: list[str]) -> list[str]:
-    """What a node wrote is shown with nothing in it that a terminal would obey."""
-    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines]
+    return "\n".join(map(printable, lines))

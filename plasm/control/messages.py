@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from plasm.errors import one_line
 from plasm.jobs.conversation import Event
 from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
 from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Job
@@ -199,4 +200,4 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ProtocolViolation(f"not a message of the control socket: {ascii(str(error))[1:-1][:200]}") from None
+        raise ProtocolViolation(f"not a message of the control socket: {one_line(str(error))[:200]}") from None

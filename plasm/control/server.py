@@ -76,7 +76,7 @@ async def serve_control(folder: Path | None, service: JobService, log: logging.L
         async with stream, at_once:
             await _converse(stream, service, log)
 
-    async with anyio.create_task_group() as tasks, listener:
+    async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, handle)
         try:
             yield

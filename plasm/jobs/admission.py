@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from plasm.jobs.manifest import InvalidJob
+from plasm.jobs.manifest import InvalidJob, sha256
 from plasm.jobs.messages import Offer
 from plasm.ports import PeerId
 
@@ -62,6 +62,9 @@ class Admission:
             raise OfferRejected("InvalidRequest", "the job digest is not that of the job")
         if offer.stdin is not None and len(offer.stdin) != offer.stdin_size:
             raise OfferRejected("InvalidRequest", "the input is not of the size that is given for it")
+        whole = offer.stdin is not None or not offer.stdin_size
+        if whole and sha256(offer.stdin or b"") != offer.job.stdin:
+            raise OfferRejected("InvalidRequest", "the input does not have the digest that the job names")
         if offer.arch is not None and offer.arch != self.arch:
             raise OfferRejected("ArchMismatch", f"this is {self.arch}")
         runtime = offer.runtime or (self.runtimes[0] if self.runtimes else "")

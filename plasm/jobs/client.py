@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from plasm.errors import PlasmError
+from plasm.errors import PlasmError, one_line
 from plasm.identity import InvalidIdentity, peer_of_address
 from plasm.jobs.book import Book, Submitted
 from plasm.jobs.connections import Connections
@@ -327,7 +327,7 @@ class Client:
     async def _submitted(self, job_id: str) -> Submitted:
         submitted = await self._book.find(job_id)
         if submitted is None:
-            raise UnknownJob(f"no job {ascii(job_id)[1:-1][:64]} was submitted from here, or its time has run out")
+            raise UnknownJob(f"no job {one_line(job_id[:64])} was submitted from here, or its time has run out")
         return submitted
 
 

@@ -31,7 +31,7 @@ class Connections:
 
         With `fresh` no kept stream is used. Raises :exc:`~plasm.jobs.conversation.ConnectionLost`.
         """
-        conversation = None if fresh else self._take(found.peer)
+        conversation = None if fresh else await self._take(found.peer)
         if conversation is None:
             conversation = await self._open(found)
         try:
@@ -56,14 +56,14 @@ class Connections:
             for conversation in kept:
                 await conversation.stream.reset()
 
-    def _take(self, peer: PeerId) -> Conversation | None:
-        entries = self._kept.get(peer, [])
-        while entries:
+    async def _take(self, peer: PeerId) -> Conversation | None:
+        while entries := self._kept.get(peer, []):
             since, conversation = entries.pop()
             if not entries:
                 del self._kept[peer]
             if anyio.current_time() - since < _KEPT_SECONDS:
                 return conversation
+            await conversation.stream.reset()
         return None
 
     async def _keep(self, conversation: Conversation) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
-from plasm.errors import PlasmError
+from plasm.errors import PlasmError, one_line
 from plasm.jobs.framing import FrameError, FrameReader
 from plasm.jobs.manifest import NONCE_BYTES, Job, job_id
 from plasm.jobs.messages import (
@@ -141,7 +141,7 @@ class Conversation:
             )
             accepted = await self._receive()
             if isinstance(accepted, Rejected):
-                raise AttemptFailed(f"rejected: {_plain(accepted.reason)} ({_plain(accepted.detail)})")
+                raise AttemptFailed(f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})")
             if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
                 raise _unexpected(accepted)
             report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
@@ -170,7 +170,7 @@ class Conversation:
         """Wait for the result and verify it. Raises :exc:`AttemptFailed`; what is refused is not returned."""
         with _attempt():
             while isinstance(reply := await self._receive(), Progress):
-                report(Event(kind=_plain(reply.state), node=self.node, ahead=reply.ahead))
+                report(Event(kind=one_line(reply.state), node=self.node, ahead=reply.ahead))
             if not isinstance(reply, Result) or reply.job_id != expected.job_id:
                 raise _unexpected(reply)
             stdout, stderr = await self._outputs(reply, expected.job.manifest.output_bytes)
@@ -194,15 +194,19 @@ class Conversation:
             receipt=reply.receipt,
             stdout=stdout,
             stderr=stderr,
-            detail=_plain(reply.detail),
+            detail=one_line(reply.detail),
         )
 
     async def cancel(self, identity: str) -> bool:
         """Whether the node stopped the job. Raises :exc:`AttemptFailed`."""
         with _attempt():
             await self._send(Cancel(job_id=identity))
-            reply = await self._receive()
-        return isinstance(reply, Cancelled) and reply.job_id == identity
+            reply = await self._receive_anything()
+            if isinstance(reply, Failed) and reply.reason == "UnknownJob":
+                return False
+            if not isinstance(reply, Cancelled) or reply.job_id != identity:
+                raise _unexpected(reply)
+        return True
 
     async def describe(self) -> tuple[Description, float]:
         """What the node offers, and the seconds that the answer took. Raises :exc:`AttemptFailed`."""
@@ -236,12 +240,16 @@ class Conversation:
             await self.stream.send(encode(message))
 
     async def _receive(self) -> AnyReply:
+        reply = await self._receive_anything()
+        if isinstance(reply, Failed):
+            raise AttemptFailed(f"{one_line(reply.reason)}: {one_line(reply.detail)}")
+        return reply
+
+    async def _receive_anything(self) -> AnyReply:
         with anyio.fail_after(ANSWER_SECONDS):
             reply = await receive_reply(self._reader)
         if isinstance(reply, Unsupported):
             raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
-        if isinstance(reply, Failed):
-            raise AttemptFailed(f"{_plain(reply.reason)}: {_plain(reply.detail)}")
         return reply
 
 
@@ -272,7 +280,3 @@ def _attempt() -> Iterator[None]:
 
 def _unexpected(reply: object) -> AttemptFailed:
     return AttemptFailed(f"the node answered with {type(reply).__name__}, which was not asked for")
-
-
-def _plain(text: str) -> str:
-    return ascii(text)[1:-1]

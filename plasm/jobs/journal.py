@@ -290,7 +290,7 @@ class _Waiter:
     def __init__(self) -> None:
         self.done = anyio.Event()
         self.result: Any = None
-        self.error: sqlite3.Error | None = None
+        self.error: Exception | None = None
 
 
 def _commit(database: sqlite3.Connection, batch: list[tuple[Callable[[sqlite3.Connection], Any], _Waiter]]) -> None:
@@ -302,7 +302,7 @@ def _commit(database: sqlite3.Connection, batch: list[tuple[Callable[[sqlite3.Co
                 try:
                     waiter.result = change(database)
                     database.execute("RELEASE one")
-                except sqlite3.IntegrityError as error:
+                except (sqlite3.IntegrityError, ValueError, OverflowError) as error:
                     waiter.error = error
                     database.execute("ROLLBACK TO one")
     except sqlite3.Error as error:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from plasm.errors import one_line
 from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
 from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, NONCE_BYTES, DigestText, Job
 from plasm.ports import Stream
@@ -212,7 +213,7 @@ def _version_of(body: bytes) -> int:
 
 
 def _plain(error: BaseException) -> str:
-    return ascii(str(error))[1:-1][:200]
+    return one_line(str(error))[:200]
 
 
 async def receive_reply(reader: FrameReader) -> AnyReply:

@@ -24,6 +24,8 @@ class Tracked:
         self.scope = anyio.CancelScope()
         """Cancelling it stops the run."""
         self.cancelled = False
+        self.recorded = anyio.Event()
+        """Set once the job is in the journal, or cannot be."""
         self._changed = anyio.Event()
 
     def move(self, state: str, ahead: int = 0) -> None:
@@ -85,7 +87,9 @@ class JobQueue:
     async def pop(self) -> Tracked:
         """The next job to run."""
         while not self._waiting:
-            self._arrived = anyio.Event()
+            # One event for all that wait: whoever replaced it would leave the others waiting for nothing.
+            if self._arrived.is_set():
+                self._arrived = anyio.Event()
             await self._arrived.wait()
         client, jobs = next(iter(self._waiting.items()))
         tracked = jobs.popleft()

@@ -16,6 +16,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from plasm.errors import one_line
 from plasm.identity import InvalidIdentity, public_key
 from plasm.jobs.manifest import DigestText, Job, canonical_json, result_digest, sha256
 from plasm.ports import Digest, Engine, Outcome, PeerId, Signer, Verdict
@@ -222,7 +223,7 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
     opened = _open_envelope(envelope)
     signature = opened.signatures[0]
     if signature.keyid != node:
-        raise ReceiptRefused(f"signed by {ascii(signature.keyid)[1:-1]}, expected {node}")
+        raise ReceiptRefused(f"signed by {one_line(signature.keyid)}, expected {node}")
     payload = _strict_base64(opened.payload)
     try:
         key = Ed25519PublicKey.from_public_bytes(public_key(node))
@@ -230,11 +231,11 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
     except InvalidSignature:
         raise ReceiptRefused(f"the signature is not one of {node} over this statement") from None
     except (InvalidIdentity, ValueError):
-        raise ReceiptRefused(f"{ascii(node)[1:-1]} does not name an Ed25519 key") from None
+        raise ReceiptRefused(f"{one_line(node)} does not name an Ed25519 key") from None
     try:
         statement = _statements.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ReceiptRefused(f"the statement is not a receipt's: {ascii(str(error))[1:-1]}") from None
+        raise ReceiptRefused(f"the statement is not a receipt's: {one_line(str(error))}") from None
     if _encode_statement(statement) != payload:
         raise ReceiptRefused("the statement is not in canonical form")
     _check_consistency(statement, node)
@@ -309,7 +310,7 @@ def _open_envelope(envelope: bytes) -> _Envelope:
     try:
         opened = _envelopes.decode(envelope)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ReceiptRefused(f"not a receipt: {ascii(str(error))[1:-1]}") from None
+        raise ReceiptRefused(f"not a receipt: {one_line(str(error))}") from None
     if opened.payloadType != PAYLOAD_TYPE:
         raise ReceiptRefused("not a receipt: the payload is of another type")
     if _encode_envelope(opened) != envelope:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import anyio
 
+from plasm.errors import one_line
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.framing import FrameError, FrameReader
 from plasm.jobs.journal import CANCELLED, DONE, Ending, JournalUnusable
@@ -134,31 +135,39 @@ class Responder:
             ),
         )
         if isinstance(found, Tracked) and needs:
-            try:
-                with anyio.fail_after(self._worker.bounds.transfer_seconds):
-                    await self._take_transfer(reader, offer, needs, found)
-            except StoreError as error:
-                await self._send(stream, Failed(reason="BadTransfer", detail=ascii(str(error))[1:-1][:500]))
-                raise ProtocolViolation(f"the transfer failed: {error}") from None
+            transfer = _Transfer(reader, offer, needs)
+            problem: StoreError | None = None
+            with anyio.fail_after(self._worker.bounds.transfer_seconds):
+                try:
+                    await self._take_transfer(transfer, offer, needs, found)
+                except StoreError as error:
+                    problem = error
+                    # Its sender reads no answer before it has sent everything.
+                    await transfer.discard()
+            if problem is not None:
+                line = one_line(str(problem))[:500]
+                self._log.warning("%s: the transfer failed: %s", stream.peer, line)
+                await self._send(stream, Failed(reason="BadTransfer", detail=line))
+                return
         await self._deliver(stream, identity, found)
 
-    async def _take_transfer(self, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
+    async def _take_transfer(self, transfer: _Transfer, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
         stdin: bytes | None = None
         if "module" in needs:
             async with self._worker.module_writer(offer) as writer:
                 left = offer.module_size
                 while left:
-                    piece = await _receive_piece(reader, left)
+                    piece = await transfer.receive(left)
                     await writer.write(piece)
                     left -= len(piece)
         if "stdin" in needs:
             received = bytearray()
             while len(received) < offer.stdin_size:
-                received += await _receive_piece(reader, offer.stdin_size - len(received))
+                received += await transfer.receive(offer.stdin_size - len(received))
             stdin = bytes(received)
         if sha256(stdin if stdin is not None else offer.stdin or b"") != offer.job.stdin:
             raise ProtocolViolation("the input does not have the digest that the job names")
-        await self._worker.supplied(tracked, stdin)
+        await self._worker.supplied(tracked, stdin if stdin is not None else offer.stdin)
 
     async def _deliver(self, stream: Stream, identity: str, found: Tracked | Ending) -> None:
         if isinstance(found, Tracked):
@@ -175,7 +184,7 @@ class Responder:
         if found.state == CANCELLED:
             await self._send(stream, Failed(reason="Cancelled", detail=found.detail))
         elif found.state != DONE:
-            await self._send(stream, Failed(reason="NodeFailed", detail=ascii(found.detail)[1:-1][:1000]))
+            await self._send(stream, Failed(reason="NodeFailed", detail=one_line(found.detail)[:1000]))
         else:
             await self._send_result(stream, identity, found)
 
@@ -191,7 +200,7 @@ class Responder:
                 inline=inline,
                 stdout=ending.stdout if inline else b"",
                 stderr=ending.stderr if inline else b"",
-                detail=ascii(ending.detail)[1:-1][:1000],
+                detail=one_line(ending.detail)[:1000],
             ),
         )
         if not inline:
@@ -204,11 +213,29 @@ class Responder:
             await stream.send(encode(message))
 
 
-async def _receive_piece(reader: FrameReader, most: int) -> bytes:
-    body = await reader.receive()
-    if body is None:
-        raise ProtocolViolation("the stream ended inside a transfer")
-    message = decode_request(body)
-    if not isinstance(message, Piece) or not 0 < len(message.data) <= most:
-        raise ProtocolViolation("a piece of the transfer was due")
-    return message.data
+class _Transfer:
+    """What a client is to send after its offer was accepted."""
+
+    def __init__(self, reader: FrameReader, offer: Offer, needs: tuple[str, ...]) -> None:
+        self._reader = reader
+        self._left = 0
+        if "module" in needs:
+            self._left += offer.module_size
+        if "stdin" in needs:
+            self._left += offer.stdin_size
+
+    async def receive(self, most: int) -> bytes:
+        """The next piece. Raises :exc:`ProtocolViolation` where something else, or more than `most` bytes, comes."""
+        body = await self._reader.receive()
+        if body is None:
+            raise ProtocolViolation("the stream ended inside a transfer")
+        message = decode_request(body)
+        if not isinstance(message, Piece) or not 0 < len(message.data) <= most:
+            raise ProtocolViolation("a piece of the transfer was due")
+        self._left -= len(message.data)
+        return message.data
+
+    async def discard(self) -> None:
+        """Take what is left of it, for nothing."""
+        while self._left:
+            await self.receive(self._left)

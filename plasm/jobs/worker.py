@@ -93,9 +93,14 @@ class Worker:
             tracked = self._queue.get(identity)
         if tracked is None:
             tracked = await self._accept_new(offer, client, identity, runtime)
-        if tracked.state == TRANSFERRING:
-            return tracked, identity, await self._needs(offer, tracked.accepted.runtime)
-        return tracked, identity, ()
+        await tracked.recorded.wait()
+        if tracked.state != TRANSFERRING:
+            return tracked, identity, ()
+        needs = await self._needs(offer, tracked.accepted.runtime)
+        if not needs:
+            # What was missing has come since, with a job of someone else.
+            await self.supplied(tracked, offer.stdin)
+        return tracked, identity, needs
 
     async def _accept_new(self, offer: Offer, client: PeerId, identity: str, runtime: str) -> Tracked:
         if self._draining:
@@ -122,7 +127,10 @@ class Worker:
             await self._journal.accept(recorded, offer.stdin)
         except BaseException:
             self._queue.forget(tracked)
+            tracked.end(Ending(state=FAILED, detail="the job could not be recorded"))
             raise
+        finally:
+            tracked.recorded.set()
         if whole:
             self._queue.push(tracked)
         return tracked
@@ -155,7 +163,7 @@ class Worker:
 
     async def supplied(self, tracked: Tracked, stdin: bytes | None) -> None:
         """All that the job needs has arrived: it is queued."""
-        if tracked.state != TRANSFERRING:
+        if tracked.state != TRANSFERRING or tracked.cancelled:
             return
         tracked.move(QUEUED)
         await self._journal.supplied(tracked.accepted.id, stdin)
@@ -237,6 +245,7 @@ class Worker:
         """Work until cancelled; ``started()`` once what an earlier life left unfinished is queued again."""
         for accepted in await self._journal.unfinished():
             tracked = Tracked(accepted)
+            tracked.recorded.set()
             self._queue.track(tracked)
             if accepted.state != TRANSFERRING:
                 self._queue.push(tracked)
@@ -250,7 +259,8 @@ class Worker:
         """Take nothing new, start nothing more, and wait for what runs. What waits stays in the journal."""
         self._draining = True
         while self._running:
-            self._idle = anyio.Event()
+            if self._idle.is_set():
+                self._idle = anyio.Event()
             await self._idle.wait()
 
     async def _work(self) -> None:
@@ -258,6 +268,9 @@ class Worker:
             tracked = await self._queue.pop()
             if self._draining:
                 await anyio.sleep_forever()
+            if tracked.cancelled:
+                # Whoever cancelled it is recording that.
+                continue
             self._running += 1
             try:
                 await self._run_one(tracked)
@@ -278,7 +291,13 @@ class Worker:
             stdin = tracked.stdin
             if stdin is None:
                 stdin = await self._journal.stdin(accepted.id) if accepted.stdin_size else b""
-            ending = await self._executor.execute(accepted, stdin, attempt, tracked.move)
+            try:
+                ending = await self._executor.execute(accepted, stdin, attempt, tracked.move)
+            except Exception as error:
+                # A driver that breaks fails its job and nothing else.
+                self._log.error("job %s: a driver broke: %.300r", accepted.id, error)
+                self._log.debug("job %s", accepted.id, exc_info=True)
+                ending = Ending(state=FAILED, detail=f"a driver broke: {type(error).__name__}")
         await self._end(tracked, ending)
 
     async def _end(self, tracked: Tracked, ending: Ending) -> None:

@@ -50,16 +50,16 @@ def identities() -> dict[str, Any]:
             }
         )
     first = valid[0]
-    peer, did, raw = first["peer_id"], first["did_key"], bytes.fromhex(first["public_key"])
+    name, did, raw = first["peer_id"], first["did_key"], bytes.fromhex(first["public_key"])
     prefix = bytes.fromhex("002408011220")
     invalid = [
         ("", "empty"),
-        (peer[1:], "the leading 1, a zero byte, is missing"),
-        ("1" + peer, "one zero byte too many in front"),
-        (peer + " ", "a space is no base58 digit"),
-        (peer[:-1] + "0", "0 is no base58 digit"),
-        (peer[:-1], "cut short"),
-        (peer + "1" * 64, "longer than any name of a key"),
+        (name[1:], "the leading 1, a zero byte, is missing"),
+        ("1" + name, "one zero byte too many in front"),
+        (name + " ", "a space is no base58 digit"),
+        (name[:-1] + "0", "0 is no base58 digit"),
+        (name[:-1], "cut short"),
+        (name + "1" * 64, "longer than any name of a key"),
         (base58_encode(prefix + raw[:-1]), "a key of 31 bytes"),
         (base58_encode(prefix + raw + b"\0"), "a key of 33 bytes"),
         (base58_encode(bytes.fromhex("002508021221") + b"\2" + raw), "a secp256k1 key"),
@@ -73,19 +73,19 @@ def identities() -> dict[str, Any]:
         ("did:web:example.org", "another DID method"),
         (raw.hex(), "the public key in hexadecimal"),
     ]
-    good = [f"/ip4/127.0.0.1/tcp/4001/p2p/{peer}", f"/ip6/::1/tcp/4001/p2p/{peer}"]
+    good = [f"/ip4/127.0.0.1/tcp/4001/p2p/{name}", f"/ip6/::1/tcp/4001/p2p/{name}"]
     bad = [
         ("/ip4/127.0.0.1/tcp/4001", "names no peer"),
-        (f"/ip4/127.0.0.1/tcp/4001/p2p/{peer}/", "ends in a slash"),
-        (f"ip4/127.0.0.1/tcp/4001/p2p/{peer}", "does not begin with a slash"),
-        (f"/p2p/{peer}", "names no place"),
+        (f"/ip4/127.0.0.1/tcp/4001/p2p/{name}/", "ends in a slash"),
+        (f"ip4/127.0.0.1/tcp/4001/p2p/{name}", "does not begin with a slash"),
+        (f"/p2p/{name}", "names no place"),
         ("/ip4/127.0.0.1/tcp/4001/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", "names no Ed25519 key"),
     ]
     return {
         "valid": valid,
         "invalid": [{"text": text, "why": why} for text, why in invalid],
         "addresses": {
-            "valid": [{"address": address, "peer_id": peer} for address in good],
+            "valid": [{"address": address, "peer_id": name} for address in good],
             "invalid": [{"address": address, "why": why} for address, why in bad],
         },
     }
@@ -161,7 +161,6 @@ def jobs() -> dict[str, Any]:
         (good | {"env": {"": "x"}}, "a variable without a name"),
         (good | {"env": {"a=b": "x"}}, "an equals sign in a variable's name"),
         (good | {"args": [""] * 257}, "257 arguments"),
-        (good | {"args": ["x" * 65536]}, "65537 bytes of arguments, each counted with one byte more"),
         (good | {"stdin": None}, "standard input is named by a digest"),
         (good | {"extra": 1}, "an unknown member"),
         (good | {"manifest": manifest | {"extra": 1}}, "an unknown member of the manifest"),

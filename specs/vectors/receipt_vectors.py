@@ -212,10 +212,11 @@ def _about_something_else(valid: dict[str, Any]) -> list[dict[str, Any]]:
     """Genuine receipts that do not prove what they are held against."""
     job = valid["job"]
     envelope = valid["envelope"].encode()
-    limits = json.loads(valid["statement"])["predicate"]["limits"] | {"memoryMb": 512}
-    statement = json.loads(valid["statement"])
-    statement["predicate"]["limits"] = limits
-    untrue = canonical_json(statement)
+    predicate = json.loads(valid["statement"])["predicate"]
+    untrue = {
+        "limits that are not those of its job digest": {"limits": predicate["limits"] | {"memoryMb": 512}},
+        "a standard input that is not that of its job digest": {"stdinDigest": sha256(b"another")},
+    }
     cases = {
         "held against another node": {"node": OTHER.peer},
         "held against another nonce": {"nonce": bytes(16).hex()},
@@ -233,14 +234,18 @@ def _about_something_else(valid: dict[str, Any]) -> list[dict[str, Any]]:
         },
     }
     entries = [_refused(why, envelope) | {"held_against": against} for why, against in cases.items()]
-    entries.append(
-        _refused("limits that are not those of its job digest", _envelope(untrue, NODE.sign(_encoded(untrue))))
-        | {"held_against": {}}
-    )
+    for why, claim in untrue.items():
+        payload = canonical_json(json.loads(valid["statement"]) | {"predicate": predicate | claim})
+        entries.append(_refused(why, _envelope(payload, NODE.sign(_encoded(payload)))) | {"held_against": {}})
     return entries
 
 
 def _refused(why: str, envelope: bytes) -> dict[str, Any]:
+    """What is not UTF-8 is written in hexadecimal, and what is long as parts."""
+    filler = b"A" * MAX_RECEIPT_BYTES
+    if filler in envelope:
+        before, _, after = envelope.decode().partition(filler.decode())
+        return {"why": why, "parts": [before, {"repeat": "A", "times": len(filler)}, after]}
     try:
         return {"why": why, "envelope": envelope.decode()}
     except UnicodeDecodeError:

@@ -17,7 +17,7 @@ def catches() -> Callable[..., Awaitable[None]]:
     """Runs one test of a suite with a broken driver, and demands that it fails for the promise that is broken."""
 
     async def catches(suite: Any, test: str, make: Any, promise: str, **arguments: Any) -> None:
-        suite.patience = 0.5
+        suite.patience = 0.3
         with pytest.raises(AssertionError, match=promise):
             await getattr(suite, test)(make, **arguments)
 

@@ -17,6 +17,12 @@ from plasm.testing.fakes.scripts import exits, module_scripts
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """One back end is enough: what is tried here is the suite."""
+    return "trio"
+
+
 class Scripted(ScriptedRuntime):
     def __init__(self) -> None:
         super().__init__(module_scripts())
@@ -240,6 +246,10 @@ async def test_a_runtime_that_breaks_a_promise_fails(catches, makes, broken, tes
     await catches(RuntimeSuite(), test, makes(broken), promise, **arguments)
 
 
+def spin() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+
 @pytest.mark.parametrize("test", ["test_cancelling_kills_what_runs", "test_closing_the_runtime_leaves_nothing_running"])
 async def test_a_runtime_that_leaves_a_process_spinning_fails(catches, makes, test: str) -> None:
     left: list[subprocess.Popen[bytes]] = []
@@ -247,7 +257,7 @@ async def test_a_runtime_that_leaves_a_process_spinning_fails(catches, makes, te
     class LeavesAProcess(Scripted):
         async def run(self, invocation):
             if not left and invocation.module == modules.SPIN.digest:
-                left.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+                left.append(spin())
             return await super().run(invocation)
 
     try:

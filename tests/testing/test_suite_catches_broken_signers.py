@@ -13,6 +13,12 @@ from plasm.testing import FakeSigner, SignerSuite
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """One back end is enough: what is tried here is the suite."""
+    return "trio"
+
+
 class SignsAPrefix(FakeSigner):
     def sign(self, message):
         return super().sign(message[:64])

@@ -13,6 +13,12 @@ from plasm.testing import DictStore, StoreSuite
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """One back end is enough: what is tried here is the suite."""
+    return "trio"
+
+
 class _Collector:
     def __init__(self) -> None:
         self.content = bytearray()
@@ -158,18 +164,19 @@ BROKEN = [
     (Unverified, "test_other_content_than_the_digest_says_is_corrupt_and_not_kept", "verifies", {}),
     (Unverified, "test_less_than_was_said_is_corrupt_and_not_kept", "whole or not at all", {}),
     (Unverified, "test_another_size_than_was_said_is_refused", "TooLarge", {}),
-    (Unverified, "test_a_bad_second_creation_leaves_the_first", "has that digest|has another digest", {}),
+    (Unverified, "test_a_bad_second_creation_leaves_the_first", "has that digest", {}),
     (KeepsWhatWasGivenUp, "test_leaving_by_an_exception_keeps_nothing", "keeps nothing", {}),
     (KeepsWhatWasGivenUp, "test_leaving_by_cancellation_keeps_nothing", "keeps nothing", {}),
     (PublishesEarly, "test_nothing_is_to_be_seen_before_it_is_whole", "published when the block is left", {}),
     (CreatesOnce, "test_creating_what_is_there_is_fine", "already is fine", {}),
     (OneCreationAtATime, "test_the_same_is_created_by_many_at_once", "fine for each", {}),
     (ReadsHowMuchItLikes, "test_more_than_the_caller_allows_is_too_large", "TooLarge", {}),
-    (RefusesTheLargestAllowed, "test_more_than_the_caller_allows_is_too_large", "no", {}),
+    (RefusesTheLargestAllowed, "test_more_than_the_caller_allows_is_too_large", "inclusive", {}),
     (LeavesTheLastByteOut, "test_what_was_created_is_returned_whole", "whole content", {"what": "a line"}),
     (CallsAbsenceCorruption, "test_what_was_never_stored_is_not_there", "NotStored", {}),
     (HasEverything, "test_what_was_never_stored_is_not_there", "never stored", {}),
     (NeverDeletes, "test_what_was_deleted_is_forgotten", "deleted is not there", {}),
+    (ForgetsEverything, "test_what_was_deleted_is_forgotten", "one content and no other", {}),
     (DeletesOnlyOnce, "test_what_was_deleted_is_forgotten", "is fine", {}),
     (TakesAnyName, "test_what_is_not_a_digest_is_refused", "raises a StoreError", {"malformed": "../../etc/passwd"}),
     (EntriesWithoutSize, "test_entries_are_what_is_held_with_size_and_time", "size in bytes", {}),
@@ -177,14 +184,8 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("broken", "test", "promise", "arguments"), BROKEN, ids=lambda v: getattr(v, "__name__", v if v is str else None)
-)
+@pytest.mark.parametrize(("broken", "test", "promise", "arguments"), BROKEN)
 async def test_a_store_that_breaks_a_promise_fails(catches, makes, broken, test, promise, arguments) -> None:
-    if broken is RefusesTheLargestAllowed:
-        with pytest.raises(TooLarge):
-            await getattr(StoreSuite(), test)(makes(broken))
-        return
     await catches(StoreSuite(), test, makes(broken), promise, **arguments)
 
 
@@ -198,8 +199,3 @@ async def test_a_store_that_returns_what_was_damaged_fails(catches, makes, damag
     await catches(
         Suite(), "test_what_was_damaged_is_never_returned", makes(ReadsUnverified), "get verifies", damage=damage
     )
-
-
-async def test_a_store_that_forgets_more_than_it_was_told_fails(makes) -> None:
-    with pytest.raises((AssertionError, NotStored)):
-        await StoreSuite().test_what_was_deleted_is_forgotten(makes(ForgetsEverything))

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.toolkit.conftest import Plugins
 
 from plasm.drivers import ProfileFile
 from plasm.errors import PlanError
 from plasm.profiles import load_profile, read_profile
+from tests.toolkit.conftest import Plugins
 
 GOOD = """
 name = "mine"
@@ -79,5 +79,5 @@ def test_a_profile_is_read_from_the_package_that_ships_it(package: Path, plugins
 def test_a_shipped_file_that_cannot_be_read_is_one_line(package: Path, plugins: Plugins, content: bytes | None) -> None:
     if content is not None:
         (package / "mine.toml").write_bytes(content)
-    with pytest.raises(PlanError, match="the profile mine .* cannot be read"):
+    with pytest.raises(PlanError, match=r"the profile mine .* cannot be read"):
         load_profile(plugins.registry(), "mine")

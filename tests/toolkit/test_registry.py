@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.toolkit.conftest import Plugins, driver
 
 from plasm.drivers import PLUGIN_API, Driver, Options, ProfileFile, Service
 from plasm.hookspecs import hookimpl
 from plasm.registry import load_registry
+from tests.toolkit.conftest import Plugins, driver
 
 
 class NeedsValue(Options):

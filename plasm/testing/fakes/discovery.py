@@ -106,7 +106,7 @@ def static_driver(directory: StaticDirectory, *, name: str = "static") -> Driver
 
     @asynccontextmanager
     async def open_static(scope: Scope, options: Options) -> AsyncIterator[StaticDiscovery]:
-        yield StaticDiscovery(directory, peer_id(scope.require(Signer).public_key))  # type: ignore[type-abstract]
+        yield StaticDiscovery(directory, peer_id(scope.require(Signer).public_key))
 
     return Driver(name=name, open=open_static, needs=frozenset({"signer"}), summary="everyone who shares one directory")
 

@@ -249,7 +249,7 @@ def memory_driver(network: MemoryNetwork, *, name: str = "memory") -> Driver[Tra
 
     @asynccontextmanager
     async def open_memory(scope: Scope, options: Options) -> AsyncIterator[MemoryTransport]:
-        signer = scope.require(Signer)  # type: ignore[type-abstract]
+        signer = scope.require(Signer)
         async with open_memory_transport(network, signer, listen=bool(scope.listen), log=scope.log) as transport:
             yield transport
 

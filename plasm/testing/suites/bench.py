@@ -35,7 +35,8 @@ async def echo(stream: Stream) -> None:
 async def read_all(stream: Stream, patience: float) -> bytes:
     """What comes until the end."""
     read = bytearray()
-    with within(patience, "the end of what the other side sends is b''"):
+    promise = "the end of what the other side sends is b''"
+    with within(patience, promise), never_raises(promise):
         while data := await stream.receive():
             read += data
     return bytes(read)
@@ -43,7 +44,8 @@ async def read_all(stream: Stream, patience: float) -> bytes:
 
 async def finish(stream: Stream, message: bytes, patience: float) -> None:
     """Say `message` to an echo, hear it back, and close."""
-    with within(patience, "a served stream carries bytes in both directions"):
+    promise = "a served stream carries bytes in both directions"
+    with within(patience, promise), never_raises(promise):
         await stream.send(message)
         await stream.send_eof()
         heard = await read_all(stream, patience)

@@ -64,6 +64,14 @@ class StoreSuite:
                 await writer.write(content)
         return digest
 
+    async def check_content(
+        self, store: Store, digest: Digest, content: bytes, promise: str, *, max_bytes: int = _PLENTY
+    ) -> None:
+        with never_raises(promise):
+            got = await store.get(digest, max_bytes)
+        assert isinstance(got, bytes), "get returns bytes"
+        assert got == content, f"{promise}; {len(got)} bytes came back, and not the {len(content)} that were written"
+
     async def check_absent(self, store: Store, digest: Digest, why: str) -> None:
         assert not await store.has(digest), f"{why}; has() says that it is there"
         with raises(NotStored, f"{why}; get must raise NotStored"):
@@ -86,9 +94,9 @@ class StoreSuite:
         async with make() as store:
             digest = await self.put(store, _CONTENTS[what])
             assert await store.has(digest), f"has() is true for what was created ({what})"
-            got = await store.get(digest, _PLENTY)
-            assert isinstance(got, bytes), "get returns bytes"
-            assert got == _CONTENTS[what], f"get returns the whole content as it was written ({what})"
+            await self.check_content(
+                store, digest, _CONTENTS[what], f"get returns the whole content as it was written ({what})"
+            )
 
     async def test_pieces_of_any_size_make_one_content(self, make: MakeStore) -> None:
         content = bytes(range(256)) * 300
@@ -99,14 +107,14 @@ class StoreSuite:
                 for size in (0, 1, 2, 1000, 0, 65536, len(content)):
                     await writer.write(content[at : at + size])
                     at += size
-            await self.check_content(store, digest, content, "write appends, whatever the size of the pieces"
+            await self.check_content(store, digest, content, "write appends, whatever the size of the pieces")
 
     async def test_several_contents_stay_apart(self, make: MakeStore) -> None:
         async with make() as store:
             contents = [b"number %d" % number for number in range(10)]
             digests = [await self.put(store, content) for content in contents]
             for digest, content in zip(digests, contents, strict=True):
-                await self.check_content(store, digest, content, "each content is returned under its own digest"
+                await self.check_content(store, digest, content, "each content is returned under its own digest")
 
     async def test_what_was_never_stored_is_not_there(self, make: MakeStore) -> None:
         async with make() as store:
@@ -119,9 +127,10 @@ class StoreSuite:
             for allowed in (0, 1, 999):
                 with raises(TooLarge, f"get of 1000 bytes where {allowed} are allowed raises TooLarge"):
                     await store.get(digest, allowed)
-            assert await store.get(digest, 1000) == b"x" * 1000, "max_bytes is what the content may have, inclusive"
+            inclusive = "max_bytes is what the content may have, inclusive"
+            await self.check_content(store, digest, b"x" * 1000, inclusive, max_bytes=1000)
             nothing = await self.put(store, b"")
-            assert await store.get(nothing, 0) == b"", "nothing is no more than 0 bytes"
+            await self.check_content(store, nothing, b"", inclusive, max_bytes=0)
 
     async def test_other_content_than_the_digest_says_is_corrupt_and_not_kept(self, make: MakeStore) -> None:
         promise = "leaving the block verifies: other content under a digest raises Corrupt"
@@ -133,7 +142,7 @@ class StoreSuite:
             await self.check_absent(store, digest, "nothing of what is corrupt is kept")
             await self.check_absent(store, digest_of(b"wrong"), "nothing of what is corrupt is kept, by any name")
             await self.put(store, b"right")
-            await self.check_content(store, digest, b"right", "a failed creation does not spoil the next"
+            await self.check_content(store, digest, b"right", "a failed creation does not spoil the next")
 
     async def test_less_than_was_said_is_corrupt_and_not_kept(self, make: MakeStore) -> None:
         async with make() as store:
@@ -200,14 +209,14 @@ class StoreSuite:
                 await self.check_absent(store, digest, "content is published when the block is left")
                 await writer.write(b" yet")
                 await self.check_absent(store, digest, "content is published when the block is left")
-            await self.check_content(store, digest, b"not yet", "content is published when the block is left"
+            await self.check_content(store, digest, b"not yet", "content is published when the block is left")
 
     async def test_creating_what_is_there_is_fine(self, make: MakeStore) -> None:
         async with make() as store:
             digest = await self.put(store, b"twice")
             with never_raises("creating what is there already is fine"):
                 await self.put(store, b"twice")
-            await self.check_content(store, digest, b"twice", "creating it again changes nothing"
+            await self.check_content(store, digest, b"twice", "creating it again changes nothing")
             assert len(await self.held(store)) == 1, "one content is one entry"
 
     async def test_a_bad_second_creation_leaves_the_first(self, make: MakeStore) -> None:
@@ -218,12 +227,12 @@ class StoreSuite:
                     await writer.write(b"wrong")
             except Corrupt:
                 pass
-            await self.check_content(store, digest, b"right", "what is returned under a digest has that digest"
+            await self.check_content(store, digest, b"right", "what is returned under a digest has that digest")
             with raises(_OnPurpose, "what is raised inside the block comes out as it is"):
                 async with store.create(digest, 5) as writer:
                     await writer.write(b"ri")
                     raise _OnPurpose
-            await self.check_content(store, digest, b"right", "giving up a second creation leaves the first"
+            await self.check_content(store, digest, b"right", "giving up a second creation leaves the first")
 
     async def test_the_same_is_created_by_many_at_once(self, make: MakeStore) -> None:
         content = b"the same" * 10_000
@@ -249,7 +258,7 @@ class StoreSuite:
                 async with together() as group:
                     for _ in range(5):
                         group.start_soon(create)
-            await self.check_content(store, digest, content, "the content of creations at once is whole"
+            await self.check_content(store, digest, content, "the content of creations at once is whole")
             assert len(await self.held(store)) == 1, "one content is one entry"
 
     async def test_a_creation_that_is_given_up_leaves_another_at_the_same_time_alone(self, make: MakeStore) -> None:
@@ -275,7 +284,7 @@ class StoreSuite:
                     await writer.write(b"ives")
                 with within(self.patience, "the creation that is given up comes to an end"):
                     await given_up.wait()
-            await self.check_content(store, digest, b"survives", "each creation stands for itself"
+            await self.check_content(store, digest, b"survives", "each creation stands for itself")
 
     async def test_different_contents_are_created_at_once(self, make: MakeStore) -> None:
         contents = [bytes([number]) * 5000 for number in range(8)]
@@ -285,7 +294,7 @@ class StoreSuite:
                     for content in contents:
                         group.start_soon(self.put, store, content)
             for content in contents:
-                await self.check_content(store, digest_of(content), content, "contents written at once do not mix"
+                await self.check_content(store, digest_of(content), content, "contents written at once do not mix")
 
     async def test_what_was_deleted_is_forgotten(self, make: MakeStore) -> None:
         async with make() as store:
@@ -293,12 +302,12 @@ class StoreSuite:
             digest = await self.put(store, b"forgotten")
             await store.delete(digest)
             await self.check_absent(store, digest, "what was deleted is not there")
-            await self.check_content(store, kept, b"kept", "delete forgets one content and no other"
+            await self.check_content(store, kept, b"kept", "delete forgets one content and no other")
             with never_raises("deleting what is not there is fine"):
                 await store.delete(digest)
                 await store.delete(_MISSING)
             await self.put(store, b"forgotten")
-            await self.check_content(store, digest, b"forgotten", "what was deleted can be created again"
+            await self.check_content(store, digest, b"forgotten", "what was deleted can be created again")
 
     async def test_entries_are_what_is_held_with_size_and_time(self, make: MakeStore) -> None:
         async with make() as store:

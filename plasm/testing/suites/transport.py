@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from plasm.identity import peer_of_address
 from plasm.ports import AddressRefused, DialFailed, LatencyProbe, PeerId, Stream, StreamBroken, TransportError
@@ -252,9 +254,16 @@ class TransportSuite(StreamChecks, FlowChecks, HandlerChecks):
                     await client.open_stream(self.identity(1), server.addresses, ECHO)
 
     async def test_a_closed_transport_is_not_reached_any_more(self, make: MakeTransport) -> None:
-        async with make(2, listen=False) as client:
-            async with make(1, listen=True) as server, tasks() as group:
-                await self.start_serving(group, server, ECHO, echo)
+        async with make(2, listen=False) as client, tasks() as group:
+            async with make(1, listen=True) as server:
+
+                async def serve(*, task_status: TaskStatus[None]) -> None:
+                    # What becomes of serving once the transport is closed is left open.
+                    with suppress(TransportError):
+                        await server.serve(ECHO, echo, task_status=task_status)
+
+                with within(self.patience, "serve says started()"):
+                    await group.start(serve)
                 addresses: Sequence[str] = list(server.addresses)
                 stream = await self.open(client, self.identity(1), addresses)
                 await stream.send(b"x")

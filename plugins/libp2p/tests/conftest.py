@@ -88,7 +88,7 @@ async def echo(stream: Stream) -> None:
 async def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Until `condition` holds; there is no event to wait for inside of what is tested."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.01)
 
 

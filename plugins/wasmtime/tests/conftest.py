@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ MODULES = ROOT / "tests" / "modules"
 HELLO = (ROOT / "examples" / "hello.wasm").read_bytes()
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
+@pytest.fixture
+def anyio_backend() -> str:
+    """What holds in the child holds whatever loop the node runs; tests of the node's side name both back ends."""
+    return "trio"
 
 
 def digest_of(content: bytes) -> Digest:
@@ -42,14 +44,20 @@ def converted(name: str) -> bytes:
 class Bench:
     """Opens runtimes and runs modules in them."""
 
+    hello = HELLO
+    digest = staticmethod(digest_of)
+    module = staticmethod(converted)
+
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def open(self, *, stored: bool = False, **options: Any) -> AbstractAsyncContextManager[Wasmtime]:
+    def open(self, *, home: Path | None = None, **options: Any) -> AbstractAsyncContextManager[Wasmtime]:
         options.setdefault("slots", 2)
         options.setdefault("spares", 1)
-        scope = make_scope(home=self.home if stored else None)
-        return open_runtime(scope, WasmtimeOptions(**options))  # type: ignore[return-value]
+        return open_runtime(make_scope(home=home or self.home), WasmtimeOptions(**options))
+
+    def open_without_home(self, **options: Any) -> AbstractAsyncContextManager[Wasmtime]:
+        return open_runtime(make_scope(), WasmtimeOptions(slots=2, spares=1, **options))
 
     async def run(self, runtime: Wasmtime, module: bytes, **invocation: Any) -> Outcome:
         """Prepare and run `module`; what is no field of an invocation is one of its limits."""
@@ -64,31 +72,45 @@ class Bench:
         assert (outcome.verdict, outcome.stdout) == (Verdict.EXITED, b"hello"), outcome
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hundreds of short processes share what the first of them compiled, wherever the tests run."""
+    before = sys.dont_write_bytecode, sys.pycache_prefix
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(tmp_path_factory.mktemp("bytecode"))
+    yield
+    sys.dont_write_bytecode, sys.pycache_prefix = before
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of compiled modules for all tests that do not mind."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "home")
+def bench(shared_home: Path) -> Bench:
+    return Bench(shared_home)
 
 
 def _descriptors() -> set[str]:
     found = set()
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with suppress(OSError):
             found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except OSError:
-            continue
     return {entry for entry in found if "/proc/" not in entry}
 
 
-@pytest.fixture
-def tidy() -> Iterator[Callable[[], None]]:
-    """Fails where a test left a process or a descriptor behind."""
+@contextmanager
+def _leaves_nothing() -> Iterator[None]:
     children = {child.pid for child in psutil.Process().children(recursive=True)}
     before = _descriptors()
+    yield
+    left = {child.pid for child in psutil.Process().children(recursive=True)} - children
+    assert not left, f"processes stayed behind: {left}"
+    assert not _descriptors() - before, f"descriptors stayed behind: {_descriptors() - before}"
 
-    def check() -> None:
-        left = {child.pid for child in psutil.Process().children(recursive=True)} - children
-        assert not left, f"processes stayed behind: {left}"
-        assert not _descriptors() - before, f"descriptors stayed behind: {_descriptors() - before}"
 
-    yield check
-    check()
+@pytest.fixture
+def leaves_nothing() -> Callable[[], AbstractContextManager[None]]:
+    """``with leaves_nothing():`` fails where the block leaves a process or a descriptor behind."""
+    return _leaves_nothing

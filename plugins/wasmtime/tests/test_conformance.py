@@ -12,6 +12,11 @@ from plasm_wasmtime.options import WasmtimeOptions
 from plasm.testing import RuntimeSuite, make_scope
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 class TestProcess(RuntimeSuite):
     @pytest.fixture
     def make(self) -> Any:
@@ -21,6 +26,4 @@ class TestProcess(RuntimeSuite):
 class TestReused(RuntimeSuite):
     @pytest.fixture
     def make(self, tmp_path: Path) -> Any:
-        return lambda: open_wasmtime(
-            make_scope(home=tmp_path / "home"), WasmtimeOptions(isolation="reused", slots=2)
-        )
+        return lambda: open_wasmtime(make_scope(home=tmp_path / "home"), WasmtimeOptions(isolation="reused", slots=2))

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Bench, converted
 
 from plasm.ports import Limits, Verdict
 
 pytestmark = pytest.mark.anyio
 
 MIB = 2**20
-
-
-@pytest.fixture(params=["trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    """The limits hold in the child, whatever loop the node runs."""
-    return request.param
 
 
 ENDINGS: list[tuple[str, dict[str, Any], Verdict]] = [
@@ -44,70 +36,70 @@ ENDINGS: list[tuple[str, dict[str, Any], Verdict]] = [
 @pytest.mark.parametrize("isolation", ["process", "reused"])
 @pytest.mark.parametrize(("name", "given", "verdict"), ENDINGS, ids=[f"{e[0]}-{e[2]}" for e in ENDINGS])
 async def test_a_hostile_module_gets_its_verdict_and_the_next_job_works(
-    bench: Bench, tidy: Callable[[], None], isolation: str, name: str, given: dict[str, Any], verdict: Verdict
+    bench: Any, leaves_nothing: Any, isolation: str, name: str, given: dict[str, Any], verdict: Verdict
 ) -> None:
-    async with bench.open(isolation=isolation) as runtime:
-        started = time.perf_counter()
-        outcome = await bench.run(runtime, converted(name), **given)
-        assert outcome.verdict is verdict, outcome
-        assert outcome.exit_code is None
-        assert "\n" not in outcome.detail
-        assert outcome.detail.isascii()
-        assert outcome.detail.isprintable()
-        assert outcome.detail
-        assert outcome.usage.wall_seconds < given.get("wall_seconds", 20.0) + 1.0
-        assert time.perf_counter() - started < 15
-        await bench.check_honest(runtime)
-    tidy()
+    with leaves_nothing():
+        async with bench.open(isolation=isolation) as runtime:
+            started = time.perf_counter()
+            outcome = await bench.run(runtime, bench.module(name), **given)
+            assert outcome.verdict is verdict, outcome
+            assert outcome.exit_code is None
+            assert "\n" not in outcome.detail
+            assert outcome.detail.isascii()
+            assert outcome.detail.isprintable()
+            assert outcome.detail
+            assert outcome.usage.wall_seconds < given.get("wall_seconds", 20.0) + 1.0
+            assert time.perf_counter() - started < 15
+            await bench.check_honest(runtime)
 
 
 @pytest.mark.parametrize(("name", "stream"), [("print-bytes", "stdout"), ("print-megabytes", "stderr")])
-async def test_what_fits_within_the_output_limit_is_returned(bench: Bench, name: str, stream: str) -> None:
+async def test_what_fits_within_the_output_limit_is_returned(bench: Any, name: str, stream: str) -> None:
     async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted(name), output_bytes=1_500_000 if stream == "stderr" else 1234)
+        outcome = await bench.run(runtime, bench.module(name), output_bytes=1_500_000 if stream == "stderr" else 1234)
         assert outcome.verdict is Verdict.OUTPUT_LIMIT
         assert getattr(outcome, stream) == b"x" * (1_500_000 if stream == "stderr" else 1234)
 
 
-async def test_a_program_that_copes_with_refused_memory_goes_on(bench: Bench) -> None:
+async def test_a_program_that_copes_with_refused_memory_goes_on(bench: Any) -> None:
     async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted("cope-without-memory"))
+        outcome = await bench.run(runtime, bench.module("cope-without-memory"))
         assert (outcome.verdict, outcome.exit_code) == (Verdict.EXITED, 7)
 
 
-async def test_the_memory_that_a_program_grew_is_its_peak(bench: Bench) -> None:
+async def test_the_memory_that_a_program_grew_is_its_peak(bench: Any) -> None:
     async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted("eat-memory"), memory_bytes=64 * MIB)
+        outcome = await bench.run(runtime, bench.module("eat-memory"), memory_bytes=64 * MIB)
         assert outcome.usage.peak_memory_bytes is not None
         assert 62 * MIB < outcome.usage.peak_memory_bytes <= 64 * MIB
 
 
-async def test_fuel_is_counted_and_ends_at_its_limit(bench: Bench) -> None:
+async def test_fuel_is_counted_and_ends_at_its_limit(bench: Any) -> None:
     async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted("spin"), fuel=123_456)
+        outcome = await bench.run(runtime, bench.module("spin"), fuel=123_456)
         assert outcome.usage.fuel == 123_456
 
 
-async def test_exceptions_that_pile_up_stay_within_the_limits(bench: Bench, tidy: Callable[[], None]) -> None:
-    async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted("throw-for-ever"), memory_bytes=32 * MIB, wall_seconds=3.0)
-        assert outcome.verdict in (Verdict.TIMED_OUT, Verdict.OUT_OF_MEMORY, Verdict.TRAPPED), outcome
-        await bench.check_honest(runtime)
-    tidy()
+async def test_exceptions_that_pile_up_stay_within_the_limits(bench: Any, leaves_nothing: Any) -> None:
+    with leaves_nothing():
+        async with bench.open() as runtime:
+            outcome = await bench.run(runtime, bench.module("throw-for-ever"), memory_bytes=32 * MIB, wall_seconds=3.0)
+            assert outcome.verdict in (Verdict.TIMED_OUT, Verdict.OUT_OF_MEMORY, Verdict.TRAPPED), outcome
+            await bench.check_honest(runtime)
 
 
-async def test_pointers_outside_the_memory_are_refused_and_touch_nothing(bench: Bench) -> None:
+async def test_pointers_outside_the_memory_are_refused_and_touch_nothing(bench: Any) -> None:
     async with bench.open() as runtime:
-        outcome = await bench.run(runtime, converted("bad-pointers"))
+        outcome = await bench.run(runtime, bench.module("bad-pointers"))
         assert (outcome.verdict, outcome.exit_code) == (Verdict.EXITED, 0), outcome
         assert (outcome.stdout, outcome.stderr) == (b"", b"")
 
 
-async def test_limits_beyond_any_machine_do_not_break_a_run(bench: Bench) -> None:
+async def test_limits_beyond_any_machine_do_not_break_a_run(bench: Any) -> None:
     async with bench.open() as runtime:
         outcome = await bench.run(
             runtime,
-            converted("cope-without-memory"),
+            bench.module("cope-without-memory"),
             fuel=2**80,
             host_calls=2**80,
             wall_seconds=float("inf"),

@@ -43,6 +43,8 @@ def parse(text: str) -> TcpAddress:
         raise AddressRefused(f"{port!r} is not a port")
     try:
         if kind in ("ip4", "ip6"):
+            if "%" in host:
+                raise ValueError("a scope means something on one machine only")
             host = str(ipaddress.IPv4Address(host) if kind == "ip4" else ipaddress.IPv6Address(host))
         elif not _is_name(host):
             raise ValueError("not a host name")

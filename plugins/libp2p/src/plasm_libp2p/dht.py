@@ -31,6 +31,7 @@ from plasm.ports import (
     TransportError,
 )
 from plasm_libp2p.addresses import parse
+from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import DhtOptions
 from plasm_libp2p.kademlia import KAD, PhaseKad
 from plasm_libp2p.lookup import CLOSEST, Lookup, record_key
@@ -159,13 +160,14 @@ class Dht:
                     await trio.sleep(FIRST_PAUSE_SECONDS)
                 pause = min(pause * PAUSE_GROWTH, self._options.lookup_seconds)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(look)
-            while True:
-                await fresh.wait()
-                fresh = trio.Event()
-                while results:
-                    await found.send(results.pop(0))
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(look)
+                while True:
+                    await fresh.wait()
+                    fresh = trio.Event()
+                    while results:
+                        await found.send(results.pop(0))
 
     def _written(self, info: PeerInfo) -> tuple[str, ...]:
         peer = info.peer_id.to_base58()
@@ -213,7 +215,7 @@ def _bootstrap_peers(addresses: Sequence[str], own: PeerId) -> dict[PeerId, list
 @asynccontextmanager
 async def open_dht(scope: Scope, options: DhtOptions) -> AsyncIterator[Dht]:
     """A server where the transport listens, else a client. Raises :exc:`DiscoveryError`."""
-    transport = scope.require(Transport)  # type: ignore[type-abstract]
+    transport = scope.require(Transport)
     if not isinstance(transport, Libp2p):
         raise DiscoveryError("the dht needs the transport libp2p")
     bootstrap = _bootstrap_peers((*scope.bootstrap, *options.bootstrap), transport.peer)
@@ -225,16 +227,17 @@ async def open_dht(scope: Scope, options: DhtOptions) -> AsyncIterator[Dht]:
     dht = Dht(transport, scope, options, kad, lookup, tending)
     transport.book.watchers.append(tending.notice)
     try:
-        async with background_trio_service(kad), trio.open_nursery() as nursery:
-            if server:
-                await nursery.start(partial(transport.serve, WITHDRAW, dht.on_withdraw))
-            for peer in transport.host.get_connected_peers():
-                tending.notice(peer, Event.IDENTIFIED)
-            nursery.start_soon(tending.run, options.tend_seconds)
-            try:
-                yield dht
-            finally:
-                nursery.cancel_scope.cancel()
+        with ungrouped():
+            async with background_trio_service(kad), trio.open_nursery() as nursery:
+                if server:
+                    await nursery.start(partial(transport.serve, WITHDRAW, dht.on_withdraw))
+                for peer in transport.host.get_connected_peers():
+                    tending.notice(peer, Event.IDENTIFIED)
+                nursery.start_soon(tending.run, options.tend_seconds)
+                try:
+                    yield dht
+                finally:
+                    nursery.cancel_scope.cancel()
     finally:
         transport.book.watchers.remove(tending.notice)
         if server:

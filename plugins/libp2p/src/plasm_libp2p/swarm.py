@@ -99,7 +99,7 @@ class PhaseSwarm(Swarm):
     ) -> None:
         # `accept` and `dial` keep the limit that counts, so that the Swarm's own never has to.
         most = 2 * options.max_connections
-        config = ConnectionConfig(max_connections=most, high_watermark=most)
+        config = ConnectionConfig(max_connections=most, high_watermark=most, low_watermark=0, min_connections=0)
         super().__init__(peer, peerstore, upgrader, transports=[], connection_config=config)
         self.auto_connector = PassiveConnector(self, auto_connect_interval=config.auto_connect_interval)
         self._allows = allows
@@ -177,9 +177,14 @@ class PhaseSwarm(Swarm):
         connecting = trio.socket.socket(family, socket.SOCK_STREAM)
         try:
             await connecting.connect((address.host, address.port))
-            wire = WireConnection(socket.socket(fileno=connecting.detach()), initiator=True)
+            connected = socket.socket(fileno=connecting.detach())
         finally:
             connecting.close()
+        try:
+            wire = WireConnection(connected, initiator=True)
+        except OSError:
+            connected.close()
+            raise
         try:
             self._make_room()
             await self.upgrade_outbound_raw_conn(wire, peer)
@@ -209,9 +214,12 @@ class PhaseSwarm(Swarm):
 
     async def accept(self, stream: trio.SocketStream, listening_on: str) -> None:
         """Serve one inbound connection until it is closed. Never raises but for cancellation."""
+        accepted = socket.socket(fileno=stream.socket.detach())
         try:
-            wire = WireConnection(socket.socket(fileno=stream.socket.detach()), initiator=False)
+            wire = WireConnection(accepted, initiator=False)
         except OSError:
+            # It was gone again before it was looked at.
+            accepted.close()
             return
         try:
             if not self._allows(wire.get_remote_address()[0].partition("%")[0]):

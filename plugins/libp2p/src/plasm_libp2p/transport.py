@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,6 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify_push.identify_push import push_identify_to_peers
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.exceptions import MultiselectClientError
-from libp2p.protocol_muxer.multiselect_client import MultiselectClient
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
@@ -32,21 +29,24 @@ from plasm.ports import (
     PeerId,
     Signer,
     Stream,
+    StreamBroken,
     StreamHandler,
     Transport,
     TransportError,
 )
 from plasm_libp2p.addresses import TcpAddress, allowed, expand, parse, resolve
+from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import Libp2pOptions
 from plasm_libp2p.key import key_pair
 from plasm_libp2p.muxed_stream import YamuxStream
+from plasm_libp2p.negotiation import NotSpoken, select
 from plasm_libp2p.noise import NoiseSecurity
 from plasm_libp2p.peers import Notices, PeerBook
 from plasm_libp2p.streams import Libp2pStream
 from plasm_libp2p.swarm import PhaseSwarm, Upgrader, quiet_library
 from plasm_libp2p.yamux import YamuxConnection
 
-PING_SECONDS = 5.0
+PING_SECONDS = 3.0
 PUSH_SECONDS = 5.0
 SHUTDOWN_SECONDS = 5.0
 """Closing is a frame and a system call per connection; only a stuck handler takes longer, and does not hold us up."""
@@ -98,24 +98,31 @@ class Libp2p:
                 raise DialFailed(f"no connection to {peer}: {error}") from None
             try:
                 return Libp2pStream(await self.negotiate(connection, protocol))
-            except (MuxedStreamError, trio.TooSlowError):
-                # A connection that was up may be long dead without having told; a new one is the peer's word.
+            except (MuxedStreamError, trio.TooSlowError) as error:
+                # A connection that was up may be long dead without having told, and then a new one helps. One that is
+                # alive carries other streams, and is left alone.
+                if await self._alive(connection):
+                    raise DialFailed(f"{peer} did not take a stream of {protocol}: {error or 'too slow'}") from None
                 connection.shut()
                 if not reused or attempt:
                     break
         raise DialFailed(f"{peer} does not answer on its connection")
+
+    async def _alive(self, connection: YamuxConnection) -> bool:
+        with trio.move_on_after(PING_SECONDS), suppress(MuxedConnUnavailable):
+            await connection.ping()
+            return True
+        return False
 
     async def negotiate(self, connection: YamuxConnection, protocol: str) -> YamuxStream:
         """Raises :exc:`DialFailed`, :exc:`MuxedStreamError` or :exc:`trio.TooSlowError`."""
         stream = await connection.open_stream()
         try:
             with trio.fail_after(self._options.stream_timeout_seconds):
-                communicator = MultiselectCommunicator(stream)
-                await MultiselectClient().select_one_of([TProtocol(protocol)], communicator, 3600)
-        except MultiselectClientError:
-            if connection.is_closed:
-                raise MuxedStreamError("the connection is gone") from None
-            raise DialFailed(f"{connection.session.peer} does not speak {protocol}") from None
+                await select(stream, protocol)
+        except NotSpoken as error:
+            stream.abandon()
+            raise DialFailed(f"{connection.session.peer} does not speak {protocol}: {error}") from None
         except BaseException:
             stream.abandon()
             raise
@@ -149,6 +156,10 @@ class Libp2p:
     async def _handle(self, protocol: str, handler: StreamHandler, stream: Libp2pStream) -> None:
         try:
             await handler(stream)
+        except StreamBroken as error:
+            # Peers come and go; whoever wants to know caught it.
+            self.log.debug("a stream of %s broke: %s", protocol, error)
+            await stream.reset()
         except Exception as error:
             self.log.warning("the handler of %s failed: %s", protocol, type(error).__name__, exc_info=error)
             await stream.reset()
@@ -214,7 +225,7 @@ class Libp2p:
 async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Libp2p]:
     """Listens on ``scope.listen`` for as long as it is open. Raises :exc:`TransportError`."""
     quiet_library()
-    signer = scope.require(Signer)  # type: ignore[type-abstract]
+    signer = scope.require(Signer)
     pair = key_pair(signer)
     identifier = ID.from_pubkey(pair.public_key)
     book = PeerBook()
@@ -231,19 +242,20 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
     if transport.peer != peer_id(signer.public_key):
         raise TransportError("the signer's key is not a valid Ed25519 key")
     swarm.register_notifee(Notices(book))
-    async with background_trio_service(swarm):
-        await swarm.event_background_nursery_created.wait()
-        async with trio.open_nursery() as listening:
-            try:
-                listening.start_soon(transport.tell_changes)
-                for address in scope.listen:
-                    await listening.start(partial(transport.listen, address))
-                yield transport
-            finally:
-                listening.cancel_scope.cancel()
-                with trio.CancelScope(shield=True), trio.move_on_after(SHUTDOWN_SECONDS):
-                    await swarm.shut()
-                    await host.close()
+    with ungrouped():
+        async with background_trio_service(swarm):
+            await swarm.event_background_nursery_created.wait()
+            async with trio.open_nursery() as listening:
+                try:
+                    listening.start_soon(transport.tell_changes)
+                    for address in scope.listen:
+                        await listening.start(partial(transport.listen, address))
+                    yield transport
+                finally:
+                    listening.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True), trio.move_on_after(SHUTDOWN_SECONDS):
+                        await swarm.shut()
+                        await host.close()
 
 
 if TYPE_CHECKING:

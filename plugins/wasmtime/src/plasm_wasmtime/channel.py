@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Sequence
 from typing import Annotated
@@ -58,7 +59,6 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
 
 Reply = Ready | Begun | Compiled | Refused | Failed | Ended
 _decode = msgspec.json.Decoder(Reply).decode
-_encode = msgspec.json.Encoder().encode
 
 
 def one_line(text: str) -> str:
@@ -91,7 +91,8 @@ class Channel:
 
     async def send(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send one frame; `descriptors` stay the caller's. Raises :exc:`CellGone`, :exc:`ValueError` (too large)."""
-        encoded = _encode(header)
+        # Not by msgspec, which refuses the surrogates that stand for stray bytes of a command line.
+        encoded = json.dumps(header, separators=(",", ":")).encode()
         if len(encoded) > MAX_HEADER:
             raise ValueError("the arguments and the environment are too large")
         first = encode(encoded, len(body))

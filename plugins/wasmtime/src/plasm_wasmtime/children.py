@@ -65,7 +65,11 @@ class Children:
             raise RuntimeFailed("the engine wasmtime is not installed")
         homes = [Path(__file__).parent.parent, Path(engine.origin).parent.parent]
         # Without `site` an interpreter starts in half the time, and nothing but these two is found.
-        self._interpreter = [sys.executable, "-S", "-s", "-P", *(["-B"] if sys.dont_write_bytecode else [])]
+        self._interpreter = [sys.executable, "-S", "-s", "-P"]
+        if sys.dont_write_bytecode:
+            self._interpreter.append("-B")
+        if sys.pycache_prefix is not None:
+            self._interpreter += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
         self._environment = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(map(str, homes)))}
 
     @property

@@ -98,7 +98,7 @@ class Execution:
             "starts": self.artifact.starts,
             "forget": [] if holds else self._room(),
             "args": invocation.args,
-            "env": invocation.env,
+            "env": dict(invocation.env),
             "seed": invocation.seed.hex(),
             "capabilities": sorted(invocation.capabilities),
             "memory_bytes": min(limits.memory_bytes, _LARGEST),

@@ -31,7 +31,7 @@ _ATTEMPTS = 3
 
 
 @asynccontextmanager
-async def open_runtime(scope: Scope, options: WasmtimeOptions) -> AsyncIterator[Runtime]:
+async def open_runtime(scope: Scope, options: WasmtimeOptions) -> AsyncIterator[Wasmtime]:
     """A :class:`Wasmtime` whose processes are gone when the block is left, within two seconds or so."""
     engine = Engine(
         name="wasmtime",
@@ -42,6 +42,7 @@ async def open_runtime(scope: Scope, options: WasmtimeOptions) -> AsyncIterator[
     folder = _folder(scope, engine, options)
     children = Children()
     slots = options.slots or os.cpu_count() or 1
+    failure = None
     try:
         async with anyio.create_task_group() as tasks:
             try:
@@ -56,12 +57,17 @@ async def open_runtime(scope: Scope, options: WasmtimeOptions) -> AsyncIterator[
                 )
                 compiler = Compiler(children, held, folder, options, slots, scope.log)
                 yield Wasmtime(engine, options, slots, children, pool, compiler)
+            except Exception as error:
+                # What the caller raises leaves the block as it is and not in the task group's exception group.
+                failure = error
             finally:
                 tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_SECONDS):
             await children.end_all()
         held.clear()
+    if failure is not None:
+        raise failure
 
 
 def _folder(scope: Scope, engine: Engine, options: WasmtimeOptions) -> ArtifactFolder | None:

@@ -1,4 +1,7 @@
-"""Cheap walls around a cell: it dies with its parent, gains no privileges, has few resources (prctl(2), getrlimit(2))."""
+"""Cheap walls around a cell: it dies with its parent, gains no privileges and has few resources.
+
+Sources: prctl(2), getrlimit(2), proc_pid_statm(5).
+"""
 
 from __future__ import annotations
 

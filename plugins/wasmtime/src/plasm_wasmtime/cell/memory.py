@@ -1,8 +1,8 @@
 """Linear memories that this process allocates for the engine, so that a refused growth is known when the run ends.
 
 The engine's own limiter refuses in silence, and no verdict could tell a program that crashed for want of memory from
-one that crashed. Each memory is a reservation of address space with guards on both sides, made accessible as it grows; it
-never moves. Source: ``wasmtime/config.h``, ``wasmtime_memory_creator_t``.
+one that crashed. Each memory is a reservation of address space with guards on both sides, made accessible as it grows;
+it never moves. Source: ``wasmtime/config.h``, ``wasmtime_memory_creator_t``.
 """
 
 from __future__ import annotations

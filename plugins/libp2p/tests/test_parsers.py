@@ -1,0 +1,58 @@
+"""What comes from outside is parsed or refused, whatever it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from plasm_libp2p.addresses import parse, resolve
+from plasm_libp2p.lookup import MOST_ADDRESSES, read_peers
+
+from plasm.identity import peer_id
+from plasm.ports import AddressRefused
+
+hosts = (
+    st.ip_addresses(v=4).map(lambda ip: f"ip4/{ip}")
+    | st.ip_addresses(v=6).map(lambda ip: f"ip6/{ip}")
+    | st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z]{2,8}){0,3}", fullmatch=True).map(lambda name: f"dns4/{name}")
+)
+peers = st.binary(min_size=32, max_size=32).map(peer_id)
+
+
+@given(hosts, st.integers(0, 65535), st.none() | peers)
+def test_an_address_is_written_as_it_was_read(host: str, port: int, peer: str | None) -> None:
+    text = f"/{host}/tcp/{port}" + (f"/p2p/{peer}" if peer else "")
+    parsed = parse(text)
+    assert parse(str(parsed)) == parsed
+    assert (parsed.port, parsed.peer) == (port, peer)
+
+
+almost = st.lists(st.sampled_from(["ip4", "tcp", "p2p", "1.2.3.4", "80", "", "ws"])).map("/".join)
+
+
+@given(st.text(max_size=600) | almost)
+def test_any_other_text_is_refused_in_one_line(text: str) -> None:
+    try:
+        said = str(parse(str(parse(text))))
+    except AddressRefused as error:
+        said = str(error)
+    assert "\n" not in said
+
+
+@given(st.lists(st.tuples(st.binary(max_size=80), st.lists(st.binary(max_size=300), max_size=20)), max_size=5))
+def test_whatever_an_answer_says_of_peers_is_dropped_or_usable(said: list[tuple[bytes, list[bytes]]]) -> None:
+    answer = Message()
+    for identifier, addresses in said:
+        entry = answer.closerPeers.add()
+        entry.id = identifier
+        entry.addrs.extend(addresses)
+    for peer, addresses in read_peers(answer.closerPeers):
+        assert len(addresses) <= MOST_ADDRESSES
+        assert all(parse(address).peer == peer for address in addresses)
+
+
+@pytest.mark.anyio
+async def test_an_address_that_may_not_be_used_is_not_resolved_to_anything() -> None:
+    with pytest.raises(AddressRefused):
+        await resolve(parse("/ip4/127.0.0.1/tcp/1"), lambda ip: False)

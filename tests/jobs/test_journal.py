@@ -1,0 +1,336 @@
+"""The journal: what is accepted is there after a restart, and nothing is kept longer or larger than promised."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from plasm.jobs.journal import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    TRANSFERRING,
+    Accepted,
+    Ending,
+    JournalUnusable,
+    open_journal,
+)
+from plasm.testing import FakeSigner
+from tests.jobs.world import submission
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = FakeSigner(2).peer
+SWEEP_NOTHING = {"keep_seconds": 1e9, "max_held_bytes": 2**40, "transfer_seconds": 1e9}
+
+
+def accepted(number: int = 1, *, state: str = QUEUED, at: float | None = None) -> Accepted:
+    submitted = submission(args=[str(number)])
+    return Accepted(
+        id=f"{number:032x}",
+        client=CLIENT,
+        nonce=bytes(16),
+        job=submitted.job,
+        digest=submitted.job.digest(),
+        module_size=7,
+        stdin_size=2,
+        runtime="scripted",
+        accepted=time.time() if at is None else at,
+        state=state,
+    )
+
+
+def done(stdout: bytes = b"out") -> Ending:
+    return Ending(state=DONE, verdict="exited", exit_code=0, stdout=stdout, stderr=b"err", receipt=b"{}", detail="d")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+async def test_an_accepted_job_is_there_after_reopening_with_all_that_it_needs(path):
+    job = accepted()
+    async with open_journal(path) as journal:
+        await journal.accept(job, b"in")
+    async with open_journal(path) as journal:
+        assert await journal.unfinished() == [job]
+        assert await journal.stdin(job.id) == b"in"
+        assert await journal.ending(job.id) is None
+
+
+async def test_a_result_is_there_after_reopening(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), None)
+        await journal.ended(accepted().id, done())
+    async with open_journal(path) as journal:
+        assert await journal.ending(accepted().id) == done()
+        assert await journal.unfinished() == []
+
+
+async def test_the_input_of_a_job_that_has_ended_is_dropped(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), b"a secret")
+        await journal.ended(accepted().id, done())
+        assert await journal.stdin(accepted().id) == b""
+
+
+async def test_a_job_in_memory_goes_the_same_way():
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(state=TRANSFERRING), None)
+        await journal.supplied(accepted().id, b"in")
+        assert [each.state for each in await journal.unfinished()] == [QUEUED]
+        assert await journal.stdin(accepted().id) == b"in"
+
+
+async def test_input_that_came_with_the_offer_is_kept_when_the_module_arrives():
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(state=TRANSFERRING), b"in")
+        await journal.supplied(accepted().id, None)
+        assert await journal.stdin(accepted().id) == b"in"
+
+
+async def test_starts_are_counted_over_all_lives(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), None)
+        assert await journal.started(accepted().id) == 1
+    async with open_journal(path) as journal:
+        assert [(each.state, each.attempts) for each in await journal.unfinished()] == [(RUNNING, 1)]
+        assert await journal.started(accepted().id) == 2
+
+
+@pytest.mark.parametrize("second", [Ending(state=CANCELLED), Ending(state=FAILED), done(b"another")])
+async def test_the_first_ending_wins(second):
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(), None)
+        await journal.ended(accepted().id, done())
+        await journal.ended(accepted().id, second)
+        assert await journal.ending(accepted().id) == done()
+
+
+async def test_accepting_again_what_is_done_changes_nothing():
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(), None)
+        await journal.ended(accepted().id, done())
+        await journal.accept(accepted(), b"other")
+        assert await journal.ending(accepted().id) == done()
+
+
+@pytest.mark.parametrize("state", [CANCELLED, FAILED])
+async def test_a_job_that_was_stopped_or_failed_can_be_accepted_anew(state):
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(), None)
+        await journal.started(accepted().id)
+        await journal.ended(accepted().id, Ending(state=state))
+        await journal.accept(accepted(), b"in")
+        assert [(each.state, each.attempts) for each in await journal.unfinished()] == [(QUEUED, 0)]
+        assert await journal.stdin(accepted().id) == b"in"
+
+
+async def test_unfinished_jobs_come_oldest_first(path):
+    async with open_journal(path) as journal:
+        for number in (3, 1, 2):
+            await journal.accept(accepted(number, at=float(number)), None)
+        assert [each.accepted for each in await journal.unfinished()] == [1, 2, 3]
+
+
+async def test_jobs_are_listed_newest_first_and_no_more_than_asked_for(path):
+    async with open_journal(path) as journal:
+        for number in range(5):
+            await journal.accept(accepted(number, at=float(number)), None)
+        assert [each.accepted for each in await journal.listed(3)] == [4, 3, 2]
+
+
+async def test_writes_that_arrive_together_share_a_transaction(path):
+    async with open_journal(path) as journal:
+        began = []
+        journal._database.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for number in range(200):
+                    tasks.start_soon(journal.accept, accepted(number), None)
+        assert len(await journal.unfinished()) == 200
+        assert len(began) < 100
+
+
+async def test_a_write_that_fails_alone_spoils_none_of_those_beside_it():
+    problems = []
+    async with open_journal(None) as journal:
+
+        async def spoiled() -> None:
+            try:
+                await journal.accept(replace(accepted(5), client=None), None)  # type: ignore[arg-type]
+            except JournalUnusable as error:
+                problems.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(journal.accept, accepted(number), None)
+            tasks.start_soon(spoiled)
+            for number in range(6, 10):
+                tasks.start_soon(journal.accept, accepted(number), None)
+        assert len(problems) == 1
+        assert len(await journal.unfinished()) == 9
+
+
+async def test_a_value_that_cannot_be_stored_fails_its_own_write_and_no_other():
+    with anyio.fail_after(10):
+        async with open_journal(None) as journal:
+            await journal.accept(accepted(), None)
+            with pytest.raises(JournalUnusable):
+                await journal.ended(accepted().id, Ending(state=FAILED, detail="\ud800"))
+            await journal.ended(accepted().id, done())
+            assert await journal.ending(accepted().id) == done()
+
+
+async def test_closing_commits_what_is_pending(path):
+    async with open_journal(path) as journal, anyio.create_task_group() as tasks:
+        async with journal._one_at_a_time:
+            for number in range(50):
+                tasks.start_soon(journal.accept, accepted(number), None)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    async with open_journal(path) as journal:
+        assert len(await journal.unfinished()) == 50
+
+
+async def test_a_closed_journal_says_so():
+    async with open_journal(None) as journal:
+        pass
+    with pytest.raises(JournalUnusable, match="closed"):
+        await journal.accept(accepted(), None)
+
+
+async def test_a_sweep_forgets_results_whose_time_is_over():
+    async with open_journal(None) as journal:
+        for number in (1, 2):
+            await journal.accept(accepted(number), None)
+        await journal.ended(accepted(1).id, done())
+        assert await journal.sweep(**SWEEP_NOTHING) == []
+        assert await journal.sweep(**SWEEP_NOTHING | {"keep_seconds": -1}) == [accepted(1).id]
+        assert await journal.find(accepted(1).id) is None
+        assert len(await journal.unfinished()) == 1
+
+
+async def test_a_sweep_forgets_the_oldest_results_above_the_bound():
+    async with open_journal(None) as journal:
+        for number in (1, 2, 3):
+            await journal.accept(accepted(number), None)
+            await journal.ended(accepted(number).id, done(bytes(1000)))
+        gone = await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 2500})
+        assert gone == [accepted(1).id]
+        assert await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 2500}) == []
+
+
+async def test_a_sweep_forgets_transfers_that_were_never_finished():
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(1, state=TRANSFERRING, at=time.time() - 100), None)
+        await journal.accept(accepted(2, state=QUEUED, at=time.time() - 100), None)
+        await journal.accept(accepted(3, state=TRANSFERRING), None)
+        assert await journal.sweep(**SWEEP_NOTHING | {"transfer_seconds": 50}) == [accepted(1).id]
+
+
+async def test_the_file_is_for_its_owner_alone(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), b"in")
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_a_journal_of_a_newer_plasm_is_refused_and_left_alone(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), None)
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    with pytest.raises(JournalUnusable, match="newer Plasm") as caught:
+        async with open_journal(path):
+            raise AssertionError("it was opened")
+    assert caught.value.mend
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT COUNT(*) FROM jobs").fetchone() == (1,)
+    database.close()
+
+
+@pytest.mark.parametrize("spoil", ["a folder", "other bytes", "no folder"])
+async def test_a_file_that_is_no_journal_is_refused_in_one_line(path, spoil):
+    if spoil == "a folder":
+        path.mkdir()
+    elif spoil == "other bytes":
+        path.write_bytes(b"not a database, by any means, and long enough to be looked at" * 100)
+    else:
+        path = path / "missing" / "journal.sqlite"
+    with pytest.raises(JournalUnusable) as caught:
+        async with open_journal(path):
+            raise AssertionError("it was opened")
+    assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+async def test_a_journal_that_cannot_be_written_any_more_says_so_in_one_line(path):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(1), None)
+        journal._database.execute("PRAGMA query_only = 1")
+        with pytest.raises(JournalUnusable, match="cannot be written") as caught:
+            await journal.accept(accepted(2), None)
+        assert str(caught.value).isprintable()
+        journal._database.execute("PRAGMA query_only = 0")
+        await journal.accept(accepted(2), None)
+        assert len(await journal.unfinished()) == 2
+
+
+CHILD = """
+    import os, sys, time
+    import anyio
+    from pathlib import Path
+    from plasm.jobs.journal import open_journal
+    from tests.jobs.test_journal import accepted
+
+    async def main():
+        async with open_journal(Path(sys.argv[1])) as journal:
+            async def one(number):
+                await journal.accept(accepted(number), b"in")
+                os.write(1, accepted(number).id.encode() + b"\\n")
+            number = 0
+            while True:
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(5):
+                        tasks.start_soon(one, number)
+                        number += 1
+
+    anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_killed_process_had_accepted_is_all_there(path):
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE, cwd=root
+    )
+    try:
+        assert child.stdout is not None
+        told = [child.stdout.readline() for _ in range(60)]
+        child.kill()
+        told += child.stdout.readlines()
+    finally:
+        child.kill()
+        child.wait(10)
+        child.stdout.close()
+    promised = {line.decode().strip() for line in told if line.endswith(b"\n")}
+    assert len(promised) >= 60
+    async with open_journal(path) as journal:
+        unfinished = {each.id for each in await journal.unfinished()}
+        assert promised <= unfinished
+        assert {await journal.stdin(each) for each in promised} == {b"in"}
