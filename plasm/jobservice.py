@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from plasm.control.messages import MAX_LISTED, Hosted, Sent
+import msgspec
+
 from plasm.errors import PlasmError
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.client import Client, Detached, SeenNode, UnknownJob
@@ -14,6 +15,32 @@ from plasm.jobs.journal import DONE
 from plasm.jobs.messages import INLINE_BYTES, Offer
 from plasm.jobs.receipt import verify_receipt
 from plasm.jobs.worker import Worker
+
+MAX_LISTED = 500
+"""Jobs of each kind in one answer, newest first."""
+
+
+class Hosted(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that this node took. Times are seconds since the epoch."""
+
+    job_id: str
+    client: str
+    runtime: str
+    state: str
+    verdict: str | None
+    exit_code: int | None
+    accepted: float
+    finished: float | None
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that was submitted from this home. Times are seconds since the epoch."""
+
+    job_id: str
+    name: str
+    node: str
+    submitted: float
+    deadline: float
 
 
 class NotExecuted(PlasmError):

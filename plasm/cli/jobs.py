@@ -12,8 +12,7 @@ import msgspec
 from plasm.cli.context import Context
 from plasm.cli.session import with_jobs
 from plasm.cli.table import table
-from plasm.control.messages import Hosted, Sent
-from plasm.jobservice import JobService
+from plasm.jobservice import Hosted, JobService, Sent
 
 
 @click.command("jobs")

@@ -14,12 +14,11 @@ from plasm.jobs.conversation import Event
 from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
 from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Job
 from plasm.jobs.messages import Description, ProtocolViolation
+from plasm.jobservice import Hosted, Sent
 
 T = TypeVar("T")
 
 VERSION = 1
-MAX_LISTED = 500
-"""Of each kind in one answer, newest first."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=True, omit_defaults=True):
@@ -114,31 +113,8 @@ class Left(Message, frozen=True, kw_only=True):
     keep_seconds: int
 
 
-class Hosted(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that this node took. Times are seconds since the epoch."""
-
-    job_id: str
-    client: str
-    runtime: str
-    state: str
-    verdict: str | None
-    exit_code: int | None
-    accepted: float
-    finished: float | None
-
-
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that was submitted from this home. Times are seconds since the epoch."""
-
-    job_id: str
-    name: str
-    node: str
-    submitted: float
-    deadline: float
-
-
 class Jobs(Message, frozen=True, kw_only=True):
-    """The answer to :class:`AskJobs`; newest first, :data:`MAX_LISTED` of each kind at most."""
+    """The answer to :class:`AskJobs`; newest first."""
 
     sent: tuple[Sent, ...]
     hosted: tuple[Hosted, ...]

@@ -18,7 +18,6 @@ from plasm.control.messages import (
     Execute,
     Finished,
     Happened,
-    Hosted,
     Jobs,
     Left,
     Message,
@@ -26,7 +25,6 @@ from plasm.control.messages import (
     Problem,
     Reply,
     Seen,
-    Sent,
     Stopped,
     Submit,
     encode,
@@ -38,7 +36,7 @@ from plasm.jobs.conversation import AttemptFailed, Delivered, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
 from plasm.jobs.receipt import ReceiptRefused, verify_receipt
-from plasm.jobservice import NotExecuted
+from plasm.jobservice import Hosted, NotExecuted, Sent
 from plasm.ports import PeerId
 
 _CONNECT_SECONDS = 5

@@ -1,7 +1,8 @@
 """A client process that looks for nodes: ``python -m tests.bench.looking HOME SECONDS REQUEST``, once.
 
 REQUEST is JSON: ``plugins``, ``bootstrap`` and the peers that are ``wanted``. It ends when all of them were found, or
-after SECONDS; what it says holds the time at which each was, on the clock that all processes share.
+after SECONDS; what it says holds the time at which each was, on the clock that all processes share, when the ports were
+``opened`` and when that ``began``, the import of their libraries included.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from plasm.ports import Invocation, Limits, RuntimeFailed, Verdict
 
 pytestmark = pytest.mark.anyio
 
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param

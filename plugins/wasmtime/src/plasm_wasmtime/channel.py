@@ -55,9 +55,11 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
     peak_memory_bytes: Count
     stdout_bytes: Count
     cpu_seconds: Seconds
+    wall_seconds: Seconds
 
 
 Reply = Ready | Begun | Compiled | Refused | Failed | Ended
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = msgspec.json.Decoder(Reply).decode
 
 
@@ -92,7 +94,7 @@ class Channel:
     async def send(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send one frame; `descriptors` stay the caller's. Raises :exc:`CellGone`, :exc:`ValueError` (too large)."""
         # Not by msgspec, which refuses the surrogates that stand for stray bytes of a command line.
-        encoded = json.dumps(header, separators=(",", ":")).encode()
+        encoded = _encode(header).encode()
         if len(encoded) > MAX_HEADER:
             raise ValueError("the arguments and the environment are too large")
         first = encode(encoded, len(body))
@@ -115,6 +117,8 @@ class Channel:
 
     async def receive(self, most_body: int = 0) -> tuple[Reply, bytes]:
         """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed."""
+        if not self._received:
+            await anyio.wait_readable(self._socket)
         await self._fill(PREFIX.size)
         header_length, body_length = PREFIX.unpack_from(self._received)
         if header_length > MAX_REPLY_HEADER or body_length > most_body:
@@ -123,7 +127,7 @@ class Channel:
         await self._fill(begin + body_length)
         try:
             reply = _decode(memoryview(self._received)[PREFIX.size : begin])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             raise Garbage("a malformed frame") from None
         body = bytes(memoryview(self._received)[begin : begin + body_length])
         del self._received[: begin + body_length]

@@ -143,28 +143,36 @@ class Children:
         if child.death is not None:
             return child.death
         child.channel.close()
-        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        self._kill(child)
         with anyio.CancelScope(shield=True), anyio.move_on_after(_REAP_SECONDS):
             await anyio.wait_readable(child.pidfd)
         if child.death is not None:
             return child.death
-        pid, status, usage = os.wait4(child.process.pid, os.WNOHANG)  # noqa: ASYNC222 (it does not wait)
-        if not pid:
-            raise RuntimeFailed("a process for jobs does not end")
-        child.death = self._buried(child, status, usage)
+        child.death = self._reap(child)
         return child.death
 
     async def end_all(self) -> None:
         """Kill every cell, then reap them; bounded by the kernel's time to free them."""
         children = list(self._alive)
         for child in children:
-            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+            self._kill(child)
         for child in children:
             if child in self._alive:
                 with contextlib.suppress(RuntimeFailed):
                     await self.end(child)
 
-    def _buried(self, child: Child, status: int, usage: resource.struct_rusage) -> Death:
+    def _kill(self, child: Child) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+
+    def _reap(self, child: Child) -> Death:
+        try:
+            pid, status, usage = os.wait4(child.process.pid, os.WNOHANG)
+        except ChildProcessError:
+            # A program that embeds a node and ignores SIGCHLD has the kernel reap its children.
+            pid, status, usage = child.process.pid, signal.SIGKILL, resource.struct_rusage([0] * 16)
+        if not pid:
+            raise RuntimeFailed("a process for jobs does not end")
         os.close(child.pidfd)
         code = os.waitstatus_to_exitcode(status)
         # Popen would otherwise look for the process again when it is collected.

@@ -109,6 +109,7 @@ class Compiler:
         finally:
             if source >= 0:
                 os.close(source)
+            await self._children.end(child)
         try:
             seal(target)
             size = os.fstat(target).st_size
@@ -118,7 +119,7 @@ class Compiler:
         return Artifact(target, size, compiled.starts)
 
     async def _ask(self, child: Child, source: int, target: int) -> Compiled:
-        """What the cell says of the module; the cell is gone when this returns."""
+        """What the cell says of the module. Raises :exc:`NotRunnable` or :exc:`RuntimeFailed`."""
         options = self._options
         job = {
             "artifact_bytes": options.artifact_bytes,
@@ -127,7 +128,6 @@ class Compiler:
         }
         limits = f"{options.compile_seconds:g} s and {options.compile_memory_bytes >> 20} MiB"
         problem = "the process that compiles sent what it should not"
-        gone = False
         reply = None
         try:
             with anyio.fail_after(options.compile_seconds):
@@ -136,11 +136,10 @@ class Compiler:
         except TimeoutError:
             problem = f"compiling the module takes more than {options.compile_seconds:g} s"
         except CellGone:
-            gone = True
+            death = await self._children.end(child)
+            problem = f"compiling the module ended by {death}; it may use {limits}"
         except Garbage:
             pass
-        finally:
-            death = await self._children.end(child)
         match reply:
             case Compiled():
                 return reply
@@ -148,8 +147,6 @@ class Compiler:
                 raise NotRunnable(one_line(detail))
             case Failed(detail=detail):
                 problem = f"the module could not be compiled: {one_line(detail)}"
-        if gone:
-            problem = f"compiling the module ended by {death}; it may use {limits}"
         raise RuntimeFailed(problem)
 
     @asynccontextmanager

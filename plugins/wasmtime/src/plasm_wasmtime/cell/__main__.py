@@ -30,7 +30,7 @@ def main(descriptor: int, parent: int, role: str) -> None:
     except MemoryError:
         os._exit(1)
     except Exception as error:
-        connection.send({"kind": "failed", "detail": f"{type(error).__name__}: {error}"[:400]})
+        connection.send({"kind": "failed", "detail": _shown(f"{type(error).__name__}: {error}")})
 
 
 def _compile(connection: CellSocket) -> None:
@@ -44,7 +44,7 @@ def _compile(connection: CellSocket) -> None:
     try:
         result = compile_module(module, artifact)
     except Refused as refusal:
-        connection.send({"kind": "refused", "detail": str(refusal)[:400]})
+        connection.send({"kind": "refused", "detail": _shown(str(refusal))})
     else:
         connection.send({"kind": "compiled", **result})
 
@@ -79,6 +79,10 @@ def _load(machine: Any, job: dict[str, Any], descriptors: list[int]) -> Program:
         for descriptor in descriptors:
             os.close(descriptor)
     return program
+
+
+def _shown(text: str) -> str:
+    return text[:400].encode("utf-8", "backslashreplace").decode()
 
 
 def _cpu_seconds() -> float:

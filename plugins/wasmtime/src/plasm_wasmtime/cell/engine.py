@@ -96,7 +96,7 @@ class Machine:
 
     def run(self, program: Program, job: dict[str, Any], stdin: bytes) -> tuple[dict[str, Any], bytearray, bytearray]:
         """One run: what the node needs for an outcome, stdout, stderr."""
-        cpu = time.process_time()
+        cpu, wall = time.process_time(), time.perf_counter()
         seed, real = bytes.fromhex(job["seed"]), frozenset(job["capabilities"])
         layer = wasi.Wasi(
             args=[b"module.wasm", *map(_encoded, job["args"])],
@@ -131,6 +131,7 @@ class Machine:
         reply["peak_memory_bytes"] = self.memories.peak
         reply["stdout_bytes"] = len(layer.stdout)
         reply["cpu_seconds"] = time.process_time() - cpu
+        reply["wall_seconds"] = time.perf_counter() - wall
         return reply, layer.stdout, layer.stderr
 
     def _execute(self, program: Program, context: Any, fuel: int) -> tuple[bool, str | None, str | None]:
