@@ -146,8 +146,6 @@ def _folder_name(port: str, name: str) -> str:
     match port, name:
         case "signer", _:
             return "keys"
-        case "store", "fs":
-            return "store"
         case "runtime", _:
             return f"cache/{name}"
         case _:

@@ -151,7 +151,7 @@ class Failed(Message, frozen=True, kw_only=True):
     detail: Line = ""
 
 
-class Unsupported(Message, frozen=True, kw_only=True):
+class Unsupported(Message, frozen=True, kw_only=True, omit_defaults=False):
     """The request's version is not spoken; these are."""
 
     versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=32)] = (VERSION,)

@@ -260,6 +260,7 @@ def hold_against(
         checks.append(("job", predicate.job_digest, job.digest()))
         checks.append(("module", predicate.module_digest, job.manifest.module_hash))
         checks.append(("input", predicate.input_digest, input_digest(job)))
+        checks.append(("standard input", predicate.stdin_digest, job.stdin))
         checks.append(("limits", predicate.limits, _limits(job)))
     if nonce is not None:
         checks.append(("nonce", predicate.nonce, nonce.hex()))

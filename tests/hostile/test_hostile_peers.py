@@ -11,11 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from plasm.jobs.admission import OfferRejected
 from plasm.jobs.framing import MAX_FRAME, encode_frame
 from plasm.jobs.manifest import sha256
-from plasm.jobs.messages import Accepted, Describe, Description, Failed, Fetch, Piece, Progress, Rejected, Unsupported, encode
+from plasm.jobs.messages import (
+    Accepted,
+    Describe,
+    Description,
+    Failed,
+    Fetch,
+    Piece,
+    Progress,
+    Rejected,
+    Unsupported,
+    encode,
+)
 from plasm.jobs.responder import STREAMS_PER_PEER
 from plasm.ports import StreamBroken
+from plasm.testing import FakeSigner
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
 
@@ -27,9 +40,7 @@ EVIL = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\u2028fake log line"
 async def served(world, standing, *, seed: int = 150) -> None:
     """An honest client gets its job done."""
     async with world.client(seed=seed) as client:
-        delivered = await client.submit(
-            submission(stdin=b"honest"), name="x", report=ignore, peers=[standing.address]
-        )
+        delivered = await client.submit(submission(stdin=b"honest"), name="x", report=ignore, peers=[standing.address])
     assert delivered.stdout == b"honest"
 
 
@@ -49,7 +60,7 @@ def assert_clean(caplog: pytest.LogCaptureFixture) -> None:
 
 GARBAGE = {
     "nothing that is a frame": b"\xff" * 64,
-    "another protocol": b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n",
+    "another protocol": b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n" * 5,
     "a frame of noise": encode_frame(bytes(range(256))),
     "an empty frame": encode_frame(b""),
     "a frame that claims 2^60 bytes": b"\x80\x80\x80\x80\x80\x80\x80\x80\x10" + b"x" * 100,
@@ -77,15 +88,14 @@ async def test_garbage_ends_its_stream_leaves_a_clean_log_line_and_harms_nobody(
 
 
 async def test_a_claim_of_huge_frames_takes_no_memory(world):
-    claim = (MAX_FRAME - 1).to_bytes(3, "big")
-    assert len(claim) == 3
+    claim = encode_frame(bytes(MAX_FRAME))[:4]
     with anyio.fail_after(10):
         async with world.node() as standing, world.stranger() as open_talk:
             talks = [await open_talk(standing) for _ in range(30)]
             tracemalloc.start()
             try:
                 for talk in talks:
-                    await talk.stream.send(b"\xff\xff\x23" + b"x" * 1000)
+                    await talk.stream.send(claim + b"x" * 1000)
                 await anyio.wait_all_tasks_blocked()
                 _, peak = tracemalloc.get_traced_memory()
             finally:
@@ -94,7 +104,9 @@ async def test_a_claim_of_huge_frames_takes_no_memory(world):
     assert peak < 4 * 2**20
 
 
-@pytest.mark.parametrize("beginning", [b"", b"\x85", encode(Describe())[:-3]], ids=["nothing", "a length", "half a message"])
+@pytest.mark.parametrize(
+    "beginning", [b"", b"\x85", encode(Describe())[:-3]], ids=["nothing", "a length", "half a message"]
+)
 async def test_half_a_message_and_silence_ends_at_the_deadline(world, monkeypatch, beginning):
     monkeypatch.setattr("plasm.jobs.responder.IDLE_SECONDS", 0.1)
     with anyio.fail_after(5):
@@ -184,9 +196,6 @@ async def test_a_thousand_offers_at_once_are_held_to_the_quota(world):
     with anyio.fail_after(20):
         async with world.node(max_per_peer=5) as standing:
             worker = standing.node.worker
-            from plasm.jobs.admission import OfferRejected
-            from plasm.testing import FakeSigner
-
             accepted, rejected = [], []
 
             async def offer() -> None:
@@ -336,9 +345,9 @@ async def test_a_node_outlives_arbitrary_bytes(world, data):
     with anyio.fail_after(10):
         async with world.node(announced=False) as standing, world.stranger() as open_talk:
             talk = await open_talk(standing)
-            await talk.stream.send(data)
-            await talk.stream.send_eof()
             try:
+                await talk.stream.send(data)
+                await talk.stream.send_eof()
                 while await talk.stream.receive():
                     pass
             except StreamBroken:

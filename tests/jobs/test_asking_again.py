@@ -100,7 +100,11 @@ async def test_a_transfer_that_broke_off_is_taken_up_by_the_same_offer(world):
     module = ECHO * 40_000
     submitted = submission(module, b"in")
     with anyio.fail_after(10):
-        async with world.node({module: echoes()}) as standing, world.stranger() as open_talk, world.client(seed=200) as client:
+        async with (
+            world.node({module: echoes()}) as standing,
+            world.stranger() as open_talk,
+            world.client(seed=200) as client,
+        ):
             talk = await open_talk(standing)
             await talk.send(offer_for(submitted))
             assert (await talk.reply()).needs == ("module",)
@@ -188,7 +192,10 @@ async def test_another_process_of_the_same_user_fetches_what_was_left(world):
 
 async def test_a_job_that_was_never_submitted_from_here_is_unknown(world):
     async with world.client() as client:
-        for ask in (lambda: client.result("0" * 32, wait=True, report=ignore), lambda: client.cancel("../../etc/passwd")):
+        for ask in (
+            lambda: client.result("0" * 32, wait=True, report=ignore),
+            lambda: client.cancel("../../etc/passwd"),
+        ):
             with pytest.raises(UnknownJob) as caught:
                 await ask()
             assert str(caught.value).isprintable()
@@ -264,9 +271,10 @@ async def test_the_module_of_a_job_that_waits_is_never_dropped(world):
     running = anyio.Event()
     first, waiting = b"first" * 200, b"waiting" * 200
     with anyio.fail_after(10):
-        async with world.node(
-            {first: hangs(started=running), waiting: exits(0)}, slots=1, max_modules_bytes=1
-        ) as standing, world.client() as client:
+        async with (
+            world.node({first: hangs(started=running), waiting: exits(0)}, slots=1, max_modules_bytes=1) as standing,
+            world.client() as client,
+        ):
             await client.detach(submission(first), name="x", report=ignore)
             await running.wait()
             await client.detach(submission(waiting), name="x", report=ignore)

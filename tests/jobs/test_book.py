@@ -57,7 +57,9 @@ async def test_a_sweep_drops_the_oldest_above_the_bound(book, monkeypatch):
     assert [each.submitted for each in await book.listed()] == [4, 3, 2]
 
 
-@pytest.mark.parametrize("job_id", ["", "../secret", "/etc/passwd", "0" * 31, "0" * 33, "0" * 31 + "/", "G" * 32, "\0" * 32])
+@pytest.mark.parametrize(
+    "job_id", ["", "../secret", "/etc/passwd", "0" * 31, "0" * 33, "0" * 31 + "/", "G" * 32, "\0" * 32]
+)
 async def test_what_is_no_job_id_is_never_a_path(tmp_path, job_id):
     (tmp_path / "book").mkdir()
     (tmp_path / "secret.json").write_text("{}")

@@ -195,12 +195,11 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_write_and_no_other():
 
 
 async def test_closing_commits_what_is_pending(path):
-    async with open_journal(path) as journal, anyio.create_task_group() as tasks:
-        async with journal._one_at_a_time:
-            for number in range(50):
-                tasks.start_soon(journal.accept, accepted(number), None)
-            await anyio.wait_all_tasks_blocked()
-            tasks.cancel_scope.cancel()
+    async with open_journal(path) as journal, anyio.create_task_group() as tasks, journal._one_at_a_time:
+        for number in range(50):
+            tasks.start_soon(journal.accept, accepted(number), None)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
     async with open_journal(path) as journal:
         assert len(await journal.unfinished()) == 50
 

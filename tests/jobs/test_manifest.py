@@ -49,7 +49,9 @@ def jcs(value) -> str:
 
 def test_the_digest_of_a_known_job_does_not_change():
     known = Job(
-        manifest=Manifest(module_hash="sha256:" + "ab" * 32, timeout_seconds=5, fuel=1000, capabilities=("random", "clock")),
+        manifest=Manifest(
+            module_hash="sha256:" + "ab" * 32, timeout_seconds=5, fuel=1000, capabilities=("random", "clock")
+        ),
         args=("-v", "grüße\n"),
         env={"B": "2", "A": "1"},
         stdin=sha256(b"in"),
@@ -119,11 +121,15 @@ def test_the_canonical_form_is_that_of_rfc_8785(args, env):
     assert dict(map(tuple, document["env"])) == env
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcXYZ019_", max_size=4), inner, max_size=3),
-    max_leaves=10,
-))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | texts,
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text("abcXYZ019_", max_size=4), inner, max_size=3)
+        ),
+        max_leaves=10,
+    )
+)
 def test_our_json_is_that_of_an_independent_writer(document):
     assert canonical_json(document).decode() == jcs(document)
 
@@ -184,7 +190,9 @@ def test_a_job_that_arrives_outside_the_bounds_is_refused(change):
         msgspec.convert(arrived, Job)
 
 
-@pytest.mark.parametrize("digest", ["", "sha256:", "md5:" + "a" * 64, "sha256:" + "A" * 64, "sha256:" + "a" * 63, "a" * 64])
+@pytest.mark.parametrize(
+    "digest", ["", "sha256:", "md5:" + "a" * 64, "sha256:" + "A" * 64, "sha256:" + "a" * 63, "a" * 64]
+)
 def test_what_is_no_digest_has_no_bytes(digest):
     with pytest.raises(InvalidJob):
         digest_bytes(digest)

@@ -60,7 +60,9 @@ async def test_a_client_that_waits_gets_its_result_from_the_next_life_of_the_nod
             async with world.node({ECHO: hangs(started=running)}, home=home, stores=[store], seed=1) as first:
 
                 async def submit() -> None:
-                    outputs.append(await client.submit(submitted, name="x", report=ignore, peers=[first.address, second_address]))
+                    outputs.append(
+                        await client.submit(submitted, name="x", report=ignore, peers=[first.address, second_address])
+                    )
 
                 # The memory network numbers its transports as they come: the next one is this node again.
                 number = int(first.address.split("/")[2])

@@ -278,9 +278,11 @@ async def test_a_driver_that_breaks_fails_the_job_and_not_the_node(world, where,
         async with world.node({ECHO: script}) as standing, world.client() as client:
             with monkeypatch.context() as patch:
                 if where == "sign":
-                    patch.setattr(FakeSigner, "sign", lambda self, message: (
-                        broken() if message.startswith(b"DSSEv1") else self._key.sign(message)
-                    ))
+                    patch.setattr(
+                        FakeSigner,
+                        "sign",
+                        lambda self, message: broken() if message.startswith(b"DSSEv1") else self._key.sign(message),
+                    )
                 with pytest.raises(NoNode, match="NodeFailed"):
                     await client.submit(submission(args=["x"]), name="x", report=ignore, peers=[standing.address])
             assert (await client.submit(submission(), name="x", report=ignore)).node == standing.peer
@@ -326,7 +328,9 @@ async def test_free_slots_are_those_that_nothing_runs_on(world):
 async def test_where_no_node_is_found_it_says_where_it_looked_and_for_how_long(world):
     with anyio.fail_after(10):
         async with world.client() as client:
-            with pytest.raises(NoNode, match=r"no node was found: looked 0.05 s by static \(a static directory\)") as caught:
+            with pytest.raises(
+                NoNode, match=r"no node was found: looked 0.05 s by static \(a static directory\)"
+            ) as caught:
                 await client.submit(submission(), name="x", report=ignore, look_seconds=0.05)
     assert "--peer" in caught.value.mend
 
@@ -358,8 +362,6 @@ async def test_two_nodes_agree_on_the_result_digest(world):
     with anyio.fail_after(10):
         async with world.node() as one, world.node(seed=2) as other, world.client() as client:
             job = submission(stdin=b"in")
-            results = [
-                await client.submit(job, name="x", report=ignore, peers=[each.address]) for each in (one, other)
-            ]
+            results = [await client.submit(job, name="x", report=ignore, peers=[each.address]) for each in (one, other)]
     assert len({each.statement.predicate.result_digest for each in results}) == 1
     assert len({each.statement.predicate.node for each in results}) == 2

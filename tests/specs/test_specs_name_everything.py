@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from plasm import drivers, hookspecs, ports
+from plasm import drivers, hookspecs, jobservice, ports
 from plasm.control import messages as control
 from plasm.jobs import framing, manifest, messages, responder
 from plasm.jobs.conversation import Event
@@ -153,7 +153,7 @@ def test_every_message_and_event_stands_in_the_control_sockets_text(text: Text) 
         assert kind.__name__ in named
     described = (Event.__doc__ or "").partition("`kind`")[2]
     assert set(re.findall(r"``(\w+)``", described)) <= named
-    assert str(control.MAX_LISTED) in text("control-socket.md")
+    assert str(jobservice.MAX_LISTED) in text("control-socket.md")
 
 
 def test_links_lead_somewhere(specs: Path) -> None:

@@ -15,7 +15,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from plasm.ports import Digest, RuntimeFailed
@@ -89,7 +89,7 @@ class HeldArtifacts:
             return None
         self._held.move_to_end(digest)
         try:
-            return replace(artifact, descriptor=os.dup(artifact.descriptor))
+            return Artifact(os.dup(artifact.descriptor), artifact.size, artifact.starts, artifact.stored)
         except OSError as error:
             raise RuntimeFailed(f"no descriptor for the compiled module: {error.strerror}") from None
 

@@ -103,7 +103,7 @@ class Wasmtime:
         self._children = children
         self._pool = pool
         self._compiler = compiler
-        self._free = anyio.Semaphore(slots)
+        self._free = anyio.Semaphore(slots, fast_acquire=True)
 
     @property
     def engine(self) -> Engine:

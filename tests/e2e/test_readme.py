@@ -1,0 +1,63 @@
+"""The commands of README and CONTRIBUTING do what is said of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.processes import ROOT, Cli, RunningNode, clean_environment, running_node
+
+
+def commands(document: str) -> list[str]:
+    fences = re.findall(r"^```sh\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for fence in fences for line in fence.splitlines()]
+    return [line for line in lines if line]
+
+
+USED = [line for line in commands("README.md") if line.startswith("plasm ")]
+
+
+def test_the_readme_starts_with_its_two_commands():
+    assert commands("README.md")[:2] == ["pip install hatch && hatch run plasm demo", "pip install hatch && hatch test"]
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert commands("README.md")[1] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("line", [line for line in USED if line not in ("plasm start", "plasm nodes")])
+def test_a_command_of_the_readme_works(sender: Cli, line: str):
+    done = sender(*shlex.split(line)[1:])
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_start_and_nodes_of_the_readme_work_together(tmp_path: Path, worker: RunningNode):
+    assert {"plasm start", "plasm nodes"} <= set(USED)
+    with running_node(tmp_path / "home", "--peer", worker.address) as node:
+        assert worker.peer in Cli(node.home)("nodes").stdout.decode()
+
+
+@pytest.mark.parametrize("line", [line for line in commands("CONTRIBUTING.md") if line.startswith("hatch run")])
+def test_contributing_names_scripts_that_are_there(line: str):
+    import tomllib
+
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["envs"]["default"]["scripts"]
+    assert shlex.split(line)[2] in scripts
+
+
+def test_the_embedded_node_of_the_examples_has_its_job_run(tmp_path: Path, hello: Path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "embed_node.py", hello],
+        capture_output=True,
+        timeout=90,
+        cwd=tmp_path,
+        env=clean_environment(tmp_path / "home"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert b"wrote: dlroW ,olleH" in done.stdout

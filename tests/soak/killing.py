@@ -1,0 +1,155 @@
+"""Jobs go on while the node is killed at random instants; at the end each accepted job's result must be there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+import psutil
+
+from plasm.jobs.client import NoNode
+from plasm.jobs.conversation import AttemptFailed, Delivered
+from tests.bench.processes import LISTEN, NodeProcess, node
+from tests.soak.cases import WHILE_KILLED, Case, Deck
+from tests.soak.crew import Hung, Member, crew
+from tests.soak.figures import KillFigures
+from tests.soak.ledger import Discrepancy, Ledger
+
+_LIVES = (0.3, 8.0)
+"""Seconds from ready to death, at random between these."""
+_PAUSE_SECONDS = 0.1
+"""Between a client's jobs, so that asking for all of them again takes a small part of the time."""
+_ORPHAN_SECONDS = 10.0
+"""The kernel has long killed what belonged to a dead node."""
+_LOOK_SECONDS = 0.02
+_END_SECONDS = 1800.0
+_SAY_EVERY = 10
+
+Say = Callable[[str], None]
+
+
+class KillSoak:
+    """One run. `figures` are right at any moment."""
+
+    def __init__(self, folder: Path, config: str, run: str) -> None:
+        self.figures = KillFigures()
+        self._folder = folder
+        self._config = config
+        self._ledger = Ledger()
+        self._deck = Deck(run)
+        self._random = random.Random(run)
+        self._numbers = itertools.count()
+        self._listen = LISTEN
+        self._address = ""
+        self._answers: dict[str, None] = {}
+
+    async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
+        """Kill and submit for `seconds` or until `stop`, then ask for everything that was accepted."""
+        self._folder.mkdir(exist_ok=True)
+        async with crew(self._folder) as members:
+            async with self._node():
+                # From then on the node has every module and needs none of them sent.
+                for kind in WHILE_KILLED:
+                    await self._one(members[0], self._deck.case(kind, next(self._numbers)))
+            began = time.monotonic()
+            with anyio.move_on_after(seconds):
+                async with anyio.create_task_group() as tasks:
+                    for member in members:
+                        tasks.start_soon(self._submit, member)
+                    tasks.start_soon(self._kill_and_restart, say)
+                    await stop.wait()
+                    tasks.cancel_scope.cancel()
+            self.figures.seconds = time.monotonic() - began
+            say(f"{self.figures.kills} kills, {self.figures.accepted} accepted: asking for all of them again")
+            async with self._node():
+                with anyio.move_on_after(_END_SECONDS):
+                    async with anyio.create_task_group() as tasks:
+                        for member in members:
+                            tasks.start_soon(self._ask_for_all, member)
+        self.figures.discrepancies += self._ledger.missing(self._answers)
+
+    @contextlib.asynccontextmanager
+    async def _node(self) -> AsyncIterator[NodeProcess]:
+        """The node in another of its lives: the same home, the same port."""
+        async with node("node", self._folder, config=self._config, listen=self._listen) as running:
+            self._address = running.address
+            self._listen = running.address.partition("/p2p/")[0]
+            yield running
+
+    async def _submit(self, member: Member) -> None:
+        while True:
+            await self._one(member, self._deck.draw(WHILE_KILLED, next(self._numbers)))
+            await anyio.sleep(_PAUSE_SECONDS)
+
+    async def _one(self, member: Member, case: Case) -> None:
+        def accepted(job_id: str) -> None:
+            self._ledger.accepted(job_id, case, member.number, self.figures.kills)
+            self.figures.accepted = len(self._ledger.entries)
+
+        self.figures.submitted += 1
+        try:
+            delivered = await member.submit(case, self._address, accepted)
+        except NoNode:
+            self.figures.unanswered += 1
+        except Hung as error:
+            self.figures.failures.append(str(error))
+        else:
+            self._ledger.delivered(delivered)
+            self.figures.delivered += 1
+            self.figures.discrepancies += self._hold_against(delivered.job_id, case, delivered)
+
+    async def _kill_and_restart(self, say: Say) -> None:
+        died: float | None = None
+        while True:
+            async with self._node() as running:
+                if died is not None:
+                    self.figures.restart_seconds.append(time.monotonic() - died)
+                await anyio.sleep(self._random.uniform(*_LIVES))
+                children = psutil.Process(running.child.pid).children(recursive=True)
+                died = time.monotonic()
+                self.figures.kills += 1
+                await running.child.kill()
+                await self._look_for_orphans(children)
+            if self.figures.kills % _SAY_EVERY == 0:
+                say(f"{self.figures.kills} kills, {self.figures.accepted} accepted")
+
+    async def _look_for_orphans(self, children: list[psutil.Process]) -> None:
+        with anyio.move_on_after(_ORPHAN_SECONDS):
+            while any(_alive(child) for child in children):
+                await anyio.sleep(_LOOK_SECONDS)
+        self.figures.left_over += [f"process {child.pid}" for child in children if _alive(child)]
+
+    async def _ask_for_all(self, member: Member) -> None:
+        for job_id, entry in list(self._ledger.entries.items()):
+            if entry.client != member.number:
+                continue
+            case = self._deck.case(entry.kind, entry.number)
+            result: Delivered | str
+            try:
+                if entry.receipt is None and case.kind == "large":
+                    # Its input may not have arrived whole before the node died: the client has to send it again.
+                    result = await member.submit(case, self._address, lambda job_id: None)
+                else:
+                    result = await member.ask_again(job_id, case, self._address)
+            except (AttemptFailed, NoNode, Hung) as error:
+                result = str(error)
+            self._answers[job_id] = None
+            self.figures.asked_again = len(self._answers)
+            self.figures.discrepancies += self._hold_against(job_id, case, result)
+
+    def _hold_against(self, job_id: str, case: Case, result: Delivered | str) -> list[Discrepancy]:
+        found = self._ledger.hold_against(job_id, case, result, self.figures.kills)
+        self.figures.given_up = len(self._ledger.given_up)
+        return found
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
