@@ -15,7 +15,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 PLUGIN_API = 1
-"""The version of everything that a plugin sees. A ``hooks.py`` may state the one it was written for as ``PLASM_API``."""
+"""The version of all that a plugin sees. A ``hooks.py`` may state the one that it was written for as ``PLASM_API``."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ FAILED: Final = 125
 """Plasm failed: no node, rejected, receipt refused, broken plugin."""
 NOT_RUNNABLE: Final = 126
 INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+"""As a shell shows a program that SIGPIPE ended."""
 
 OF_VERDICT: Final = {
     Verdict.TRAPPED: 134,

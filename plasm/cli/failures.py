@@ -10,15 +10,8 @@ import click
 
 from plasm.cli.context import CommandFailed
 from plasm.errors import PlasmError, leaves, one_line
+from plasm.exitcodes import FAILED, INTERRUPTED, NOT_RUNNABLE, PIPE_CLOSED, USAGE
 from plasm.ports import NotRunnable, PortError
-
-FAILED = 125
-"""Plasm failed: no node, rejected, receipt refused, broken plugin."""
-NOT_RUNNABLE = 126
-WRONG_USAGE = 2
-INTERRUPTED = 130
-PIPE_CLOSED = 141
-"""As a shell shows a program that SIGPIPE ended."""
 
 
 def report(error: BaseException, *, verbose: bool) -> int:
@@ -60,7 +53,7 @@ def _line_and_code(cause: BaseException) -> tuple[str, int]:
             return one_line(str(cause)), FAILED
         case click.UsageError():
             path = cause.ctx.command_path if cause.ctx is not None else "plasm"
-            return f"{one_line(cause.format_message()).rstrip('.')}; see {path} --help", WRONG_USAGE
+            return f"{one_line(cause.format_message()).rstrip('.')}; see {path} --help", USAGE
         case click.ClickException():
             # click's 1 would mean that a command which asks was answered no.
             code = cause.exit_code if type(cause).exit_code != click.ClickException.exit_code else FAILED

@@ -26,7 +26,7 @@ def run_jobs(client: Client, count: int) -> dict[str, Any]:
 
 
 def main(address: str) -> None:
-    with Client(address) as client:
+    with Client(address) as client:  # type: ignore[no-untyped-call]
         say({"ready": True})
         for request in requests():
             say(run_jobs(client, request["jobs"]))

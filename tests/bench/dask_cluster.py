@@ -10,7 +10,7 @@ WORKERS = 2
 
 
 def main() -> None:
-    with LocalCluster(
+    with LocalCluster(  # type: ignore[no-untyped-call]
         n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
         say({"address": cluster.scheduler_address})

@@ -125,7 +125,7 @@ async def _together(clients: Sequence[Child], jobs_each: int) -> float:
     async with anyio.create_task_group() as tasks:
         for client in clients:
             tasks.start_soon(ask, client)
-    seconds = max(reply["ended"] for reply in replies) - min(reply["began"] for reply in replies)
+    seconds: float = max(reply["ended"] for reply in replies) - min(reply["began"] for reply in replies)
     return jobs_each * len(clients) / seconds
 
 

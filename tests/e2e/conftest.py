@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import wasmtime
+
 from tests.e2e.processes import ROOT, Cli, RunningNode, running_node
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.e2e.processes import Cli, RunningNode
 
 EXPECTED = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.processes import Cli, RunningNode, running_node
 
 WASM = Callable[[str], Path]
@@ -218,7 +219,7 @@ def test_the_home_and_what_is_in_it_belong_to_its_owner_alone(worker: RunningNod
     assert (worker.home / "journal.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("wanted", [["allow = \"nobody\""], ["allow = [\"{own}\"]"]])
+@pytest.mark.parametrize("wanted", [['allow = "nobody"'], ['allow = ["{own}"]']])
 def test_a_policy_names_who_may_send_jobs(cli: Cli, hello: Path, tmp_path: Path, wanted: list[str]):
     own = json.loads(cli("key", "generate", "--json").stdout)["peer_id"] if "own" in wanted[0] else ""
     home = tmp_path / "node"

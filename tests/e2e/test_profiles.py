@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.processes import Cli, running_node
 
 needs_root = pytest.mark.skipif(
@@ -139,9 +140,7 @@ def test_local_finds_and_runs_and_sends_no_packet_to_a_public_address(namespace:
     inside = ("ip", "netns", "exec", namespace)
     local = ("--profile", "local")
     capture = Capture(namespace)
-    with running_node(
-        tmp_path / "node", "--peer", STRANGER, options=local, prefix=inside, listen="/ip4/0.0.0.0/tcp/0"
-    ):
+    with running_node(tmp_path / "node", "--peer", STRANGER, options=local, prefix=inside, listen="/ip4/0.0.0.0/tcp/0"):
         cli = Cli(tmp_path / "home", prefix=list(inside))
         done = cli(*local, "submit", hello.absolute())
         refused = cli(*local, "submit", "--peer", STRANGER, hello.absolute())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.processes import ROOT, Cli, RunningNode, clean_environment, running_node
 
 

@@ -1,4 +1,4 @@
-"""A node among peers that mean it no good: bounded memory, a deadline, a clean log, and honest peers served meanwhile."""
+"""A node among peers that mean it no good: bounded memory, deadlines, a clean log, honest peers served meanwhile."""
 
 from __future__ import annotations
 

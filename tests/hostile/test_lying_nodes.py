@@ -1,4 +1,4 @@
-"""A client among nodes that lie: nothing of theirs is delivered, the reason is kept, and an honest node does the job."""
+"""A client among nodes that lie: nothing of theirs is delivered, the reason is kept, an honest node does the job."""
 
 from __future__ import annotations
 
@@ -222,9 +222,11 @@ async def test_a_rejection_full_of_control_characters_is_shown_escaped(world):
 async def test_progress_full_of_control_characters_is_shown_escaped(world):
     events = Events()
     with anyio.fail_after(10):
-        async with lying(world, lambda asked: [Progress(state=EVIL), asked.result(detail=EVIL)]) as liar:
-            async with world.client(seed=100) as client:
-                delivered = await client.submit(submission(), name="x", report=events, peers=liar.addresses)
+        async with (
+            lying(world, lambda asked: [Progress(state=EVIL), asked.result(detail=EVIL)]) as liar,
+            world.client(seed=100) as client,
+        ):
+            delivered = await client.submit(submission(), name="x", report=events, peers=liar.addresses)
     assert delivered.detail.isprintable()
     assert all((event.kind + event.detail).isprintable() for event in events)
 

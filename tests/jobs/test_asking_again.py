@@ -21,17 +21,20 @@ async def test_a_connection_lost_while_the_job_runs_costs_nothing_but_a_reconnec
     release, running = anyio.Event(), anyio.Event()
     events = Events()
     with anyio.fail_after(10):
-        async with world.node({ECHO: hangs(until=release, started=running)}) as standing, world.client() as client:
-            async with anyio.create_task_group() as tasks:
+        async with (
+            world.node({ECHO: hangs(until=release, started=running)}) as standing,
+            world.client() as client,
+            anyio.create_task_group() as tasks,
+        ):
 
-                async def submit() -> None:
-                    assert (await client.submit(submission(), name="x", report=events)).node == standing.peer
+            async def submit() -> None:
+                assert (await client.submit(submission(), name="x", report=events)).node == standing.peer
 
-                tasks.start_soon(submit)
-                await running.wait()
-                world.network.disconnect(standing.peer)
-                await until(lambda: events.kinds().count("accepted") == 2)
-                release.set()
+            tasks.start_soon(submit)
+            await running.wait()
+            world.network.disconnect(standing.peer)
+            await until(lambda: events.kinds().count("accepted") == 2)
+            release.set()
     assert "reconnecting" in events.kinds()
     assert "node_failed" not in events.kinds()
     assert len(standing.runtime.calls) == 1
@@ -244,27 +247,31 @@ async def test_a_result_is_kept_as_long_as_promised_and_then_gone(world, monkeyp
 
 async def test_results_above_the_bound_are_dropped_oldest_first(world):
     with anyio.fail_after(10):
-        async with world.node({ECHO: exits(0, stdout=bytes(10_000))}, max_kept_bytes=30_000) as standing:
-            async with world.client() as client:
-                ids = []
-                for number in range(4):
-                    delivered = await client.submit(submission(args=[str(number)]), name="x", report=ignore)
-                    ids.append(delivered.job_id)
-                await standing.node.worker.sweep()
-                with pytest.raises(AttemptFailed, match="UnknownJob"):
-                    await client.result(ids[0], wait=False, report=ignore)
-                assert (await client.result(ids[-1], wait=False, report=ignore)).stdout == bytes(10_000)
+        async with (
+            world.node({ECHO: exits(0, stdout=bytes(10_000))}, max_kept_bytes=30_000) as standing,
+            world.client() as client,
+        ):
+            ids = []
+            for number in range(4):
+                delivered = await client.submit(submission(args=[str(number)]), name="x", report=ignore)
+                ids.append(delivered.job_id)
+            await standing.node.worker.sweep()
+            with pytest.raises(AttemptFailed, match="UnknownJob"):
+                await client.result(ids[0], wait=False, report=ignore)
+            assert (await client.result(ids[-1], wait=False, report=ignore)).stdout == bytes(10_000)
 
 
 async def test_modules_above_the_bound_are_dropped_and_sent_again_when_needed(world):
     modules = [bytes([number]) * 1000 for number in range(4)]
     with anyio.fail_after(10):
-        async with world.node({module: exits(0) for module in modules}, max_modules_bytes=2000) as standing:
-            async with world.client() as client:
-                for module in modules:
-                    await client.submit(submission(module), name="x", report=ignore)
-                await standing.node.worker.sweep()
-                assert len(standing.store.contents) == 2
+        async with (
+            world.node({module: exits(0) for module in modules}, max_modules_bytes=2000) as standing,
+            world.client() as client,
+        ):
+            for module in modules:
+                await client.submit(submission(module), name="x", report=ignore)
+            await standing.node.worker.sweep()
+            assert len(standing.store.contents) == 2
 
 
 async def test_the_module_of_a_job_that_waits_is_never_dropped(world):

@@ -127,21 +127,20 @@ async def test_a_job_that_was_cancelled_can_be_offered_again(world):
     running, release = anyio.Event(), anyio.Event()
     submitted = submission()
     with anyio.fail_after(10):
-        async with world.node({ECHO: hangs(until=release, started=running)}) as standing:
-            async with world.stranger() as open_talk:
-                talk = await open_talk(standing)
-                await talk.send(offer_for(submitted))
-                accepted = await talk.reply()
-                await talk.send(Piece(data=ECHO))
-                await running.wait()
-                other = await open_talk(standing)
-                await other.send(Cancel(job_id=accepted.job_id))
-                await other.reply()
-                release.set()
-                again = await open_talk(standing)
-                await again.send(offer_for(submitted))
-                assert isinstance(await again.reply(), Accepted)
-                while isinstance(reply := await again.reply(), Progress):
-                    pass
+        async with world.node({ECHO: hangs(until=release, started=running)}) as standing, world.stranger() as open_talk:
+            talk = await open_talk(standing)
+            await talk.send(offer_for(submitted))
+            accepted = await talk.reply()
+            await talk.send(Piece(data=ECHO))
+            await running.wait()
+            other = await open_talk(standing)
+            await other.send(Cancel(job_id=accepted.job_id))
+            await other.reply()
+            release.set()
+            again = await open_talk(standing)
+            await again.send(offer_for(submitted))
+            assert isinstance(await again.reply(), Accepted)
+            while isinstance(reply := await again.reply(), Progress):
+                pass
     assert isinstance(reply, Result)
     assert len(standing.runtime.calls) == 2

@@ -195,7 +195,7 @@ async def test_a_home_whose_path_is_longer_than_a_socket_address_works_too(world
     folder.mkdir(parents=True)
     assert len(os.fsencode(folder / SOCKET_NAME)) > 108
     with anyio.fail_after(10):
-        async with controlled(world, folder) as (remote, own, _):
+        async with controlled(world, folder) as (remote, _, _):
             assert stat.S_IMODE((folder / SOCKET_NAME).stat().st_mode) == 0o600
             assert (await remote.execute(submission(stdin=b"in"))).stdout == b"in"
     assert [*folder.iterdir()] == []
@@ -300,18 +300,22 @@ async def test_a_node_that_stops_while_it_is_asked_is_reported_gone(world, folde
             gone.append(error)
 
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            async with controlled(world, folder, {ECHO: hangs(started=running)}) as (remote, _, _):
-                tasks.start_soon(ask, remote)
-                await running.wait()
+        async with (
+            anyio.create_task_group() as tasks,
+            controlled(world, folder, {ECHO: hangs(started=running)}) as (remote, _, _),
+        ):
+            tasks.start_soon(ask, remote)
+            await running.wait()
     assert len(gone) == 1
     assert str(gone[0]).isprintable()
 
 
 async def test_an_asker_that_reads_nothing_holds_up_nobody(world, folder):
     with anyio.fail_after(10):
-        async with controlled(world, folder) as (remote, _, _):
-            async with await anyio.connect_unix(folder / SOCKET_NAME) as stream:
-                await stream.send(encode_frame(msgspec.msgpack.encode({"type": "AskNodes"})))
-                for number in range(5):
-                    assert (await remote.execute(submission(args=[str(number)]))).stdout == b""
+        async with (
+            controlled(world, folder) as (remote, _, _),
+            await anyio.connect_unix(folder / SOCKET_NAME) as stream,
+        ):
+            await stream.send(encode_frame(msgspec.msgpack.encode({"type": "AskNodes"})))
+            for number in range(5):
+                assert (await remote.execute(submission(args=[str(number)]))).stdout == b""

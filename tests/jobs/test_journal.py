@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from plasm.jobs.journal import (
@@ -312,11 +314,10 @@ CHILD = """
 """
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_a_killed_process_had_accepted_is_all_there(path):
-    root = Path(__file__).parents[2]
+def told_by_a_process_that_is_killed(path: Path) -> set[str]:
+    """The ids that a child printed, each after it had accepted the job, until it was killed in the middle of it."""
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE, cwd=root
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert child.stdout is not None
@@ -327,7 +328,12 @@ async def test_what_a_killed_process_had_accepted_is_all_there(path):
         child.kill()
         child.wait(10)
         child.stdout.close()
-    promised = {line.decode().strip() for line in told if line.endswith(b"\n")}
+    return {line.decode().strip() for line in told if line.endswith(b"\n")}
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_killed_process_had_accepted_is_all_there(path):
+    promised = await anyio.to_thread.run_sync(told_by_a_process_that_is_killed, path)
     assert len(promised) >= 60
     async with open_journal(path) as journal:
         unfinished = {each.id for each in await journal.unfinished()}

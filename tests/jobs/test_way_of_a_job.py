@@ -110,20 +110,24 @@ async def test_a_client_hears_of_its_place_in_the_queue_and_of_its_start(world):
     events = Events()
     scripts = {b"first": hangs(until=release, started=running), ECHO: echoes()}
     with anyio.fail_after(10):
-        async with world.node(scripts, slots=1), world.client() as client, world.client(seed=101) as other:
-            async with anyio.create_task_group() as tasks:
+        async with (
+            world.node(scripts, slots=1),
+            world.client() as client,
+            world.client(seed=101) as other,
+            anyio.create_task_group() as tasks,
+        ):
 
-                async def submit_first() -> None:
-                    await other.submit(submission(b"first"), name="first", report=ignore)
+            async def submit_first() -> None:
+                await other.submit(submission(b"first"), name="first", report=ignore)
 
-                async def submit_second() -> None:
-                    await client.submit(submission(), name="second", report=events)
+            async def submit_second() -> None:
+                await client.submit(submission(), name="second", report=events)
 
-                tasks.start_soon(submit_first)
-                await running.wait()
-                tasks.start_soon(submit_second)
-                await until(lambda: "queued" in events.kinds())
-                release.set()
+            tasks.start_soon(submit_first)
+            await running.wait()
+            tasks.start_soon(submit_second)
+            await until(lambda: "queued" in events.kinds())
+            release.set()
     assert events.kinds()[-1] == "verified"
 
 

@@ -191,7 +191,7 @@ class World:
         """A client that finds who is announced."""
         signer = FakeSigner(seed)
         if book is not None:
-            book.mkdir(exist_ok=True)
+            await anyio.Path(book).mkdir(exist_ok=True)
         async with (
             open_memory_transport(self.network, signer, listen=False) as transport,
             open_client(
@@ -242,5 +242,5 @@ class World:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let others run until `condition` holds; the test's own deadline bounds it."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
         await anyio.sleep(0.002)

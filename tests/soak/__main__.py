@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,7 +100,7 @@ async def _part(
         cause = next(leaves(error))
         soak.figures.failures.append(f"{type(cause).__name__}: {cause}")
         if not isinstance(cause, ChildFailed):
-            raise
+            traceback.print_exception(error)
 
 
 def _say(line: str) -> None:

@@ -50,7 +50,7 @@ class Case:
             if own is not None:
                 expected.append((name, other, own))
             elif self.only is not None and other.strip(self.only):
-                expected.append((name, other, self.only + b"…"))
+                expected.append((name, other, self.only + b"..."))
         return [f"{what} is {_short(got)}, expected {_short(due)}" for what, got, due in expected if got != due]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import anyio
 
-from plasm.host import book_for
 from plasm.home import Home
+from plasm.host import book_for
 from plasm.identity import peer_of_address
 from plasm.jobs.book import Submitted
 from plasm.jobs.client import Client

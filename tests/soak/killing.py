@@ -120,7 +120,7 @@ class KillSoak:
 
     async def _look_for_orphans(self, children: list[psutil.Process]) -> None:
         with anyio.move_on_after(_ORPHAN_SECONDS):
-            while any(_alive(child) for child in children):
+            while any(_alive(child) for child in children):  # noqa: ASYNC110 (no event tells)
                 await anyio.sleep(_LOOK_SECONDS)
         self.figures.left_over += [f"process {child.pid}" for child in children if _alive(child)]
 

@@ -89,7 +89,7 @@ class MixedSoak:
     async def _rest(self, watch: Watch) -> None:
         """Once nothing is asked, no more processes are left than stand ready for jobs."""
         with anyio.move_on_after(_REST_SECONDS):
-            while watch.sample()["processes"] > _READY_PROCESSES:
+            while watch.sample()["processes"] > _READY_PROCESSES:  # noqa: ASYNC110 (no event tells)
                 await anyio.sleep(_LOOK_SECONDS)
         left = watch.sample()["processes"]
         if left > _READY_PROCESSES:

@@ -114,7 +114,7 @@ async def mdns_discovery(scope: Scope, options: MdnsOptions) -> AsyncIterator[Di
 
     Raises :exc:`DiscoveryError` where no interface takes multicast or port 5353 cannot be shared.
     """
-    own = peer_id(scope.require(Signer).public_key)  # type: ignore[type-abstract]
+    own = peer_id(scope.require(Signer).public_key)
     interfaces = partial(usable_interfaces, options.interfaces, scope.allows)
     async with open_engine(interfaces, max(options.interface_poll_seconds, _SHORTEST_POLL), scope.log) as engine:
         yield Mdns(engine, own, scope, options)
