@@ -324,19 +324,26 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     database = sqlite3.connect(
         path if path is not None else ":memory:", check_same_thread=False, isolation_level=None, timeout=5
     )
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     if path is not None:
         path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version > 1:
-        database.close()
         raise JournalUnusable(
             f"{path} was written by a newer Plasm (format {version})", "upgrade, or use another --home"
         )
     database.execute("PRAGMA temp_store = MEMORY")
     database.executescript(_SCHEMA)
-    return database
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ from plasm.jobs.journal import (
     JournalUnusable,
     Listed,
 )
-from plasm.jobs.manifest import job_id
+from plasm.jobs.manifest import job_id, sha256
 from plasm.jobs.messages import INLINE_BYTES, Description, Offer
 from plasm.jobs.queue import JobQueue, Tracked
 from plasm.ports import Digest, PeerId, Runtime, Signer, Store, StoreError, StoreWriter, TooLarge
@@ -176,6 +176,8 @@ class Worker:
 
         Raises :exc:`OfferRejected`, :exc:`JournalUnusable` or :exc:`~plasm.ports.StoreError`.
         """
+        if sha256(stdin) != offer.job.stdin:
+            raise OfferRejected("InvalidRequest", "the input does not have the digest that the job names")
         found, identity, needs = await self.accept(offer, self.node)
         if isinstance(found, Ending):
             return identity, found

@@ -7,7 +7,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 FORMAT = 1
@@ -68,7 +68,7 @@ class Report:
                 "load": list(os.getloadavg()),
                 "python": platform.python_version(),
                 "system": platform.platform(),
-                "versions": {name: version(name) for name in ("plasm", "wasmtime", "libp2p", "distributed")},
+                "versions": {name: _version(name) for name in ("plasm", "wasmtime", "libp2p", "distributed")},
             },
             "settings": dict(self.settings),
             "figures": {
@@ -107,6 +107,13 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The nearest-rank percentile of `values`."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * percent // 100).__trunc__() - 1)]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _number(value: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from plasm.jobs.finding import finding, topics_for
+from plasm.jobs.finding import describe_search, finding, topics_for
 from plasm.node import open_plan
 from tests.bench.conversing import say
 from tests.bench.opening import LOG, RUNTIMES, plan_for
@@ -34,7 +34,7 @@ async def look(home: Path, seconds: float, request: dict[str, Any]) -> dict[str,
                 while not wanted <= set(found):
                     node = await nodes.receive()
                     found.setdefault(node.peer, time.monotonic())
-    return {"began": began, "opened": opened, "found": found}
+        return {"began": began, "opened": opened, "found": found, "where": describe_search(dict(ports.discoveries))}
 
 
 if __name__ == "__main__":

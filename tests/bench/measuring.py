@@ -211,6 +211,8 @@ async def measure_fleet(amounts: Amounts, folder: Path, report: Report, say: Say
         say(f"{len(killed)} killed")
         reply, _ = await look(folder, "look-after", {**request, "wanted": sorted(live)})
         found = {peer: at - reply["opened"] for peer, at in reply["found"].items() if peer in live}
+        if len(found) < len(live):
+            say(f"{len(found)} of {len(live)} found in {_LOOK_SECONDS:g} s by {reply['where']}")
         report.add("live providers found", "nodes", [len(found)])
         report.add(
             "until half of the live ones were found", "s", [statistics.median([*found.values()] or [_LOOK_SECONDS])]

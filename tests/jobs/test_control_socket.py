@@ -149,6 +149,7 @@ async def test_nodes_are_shown_until_the_asker_closes(world, folder):
         (lambda remote: remote.submit(submission(cpu_cores=9), report=ignore, **ASK | {"look_seconds": 0.1}), NoNode),
         (lambda remote: remote.execute(submission(cpu_cores=9)), NotExecuted),
         (lambda remote: remote.execute(replace(submission(), module=b"another")), NodeAnswered),
+        (lambda remote: remote.execute(replace(submission(stdin=b"x" * 70_000), stdin=b"y" * 70_000)), NotExecuted),
     ],
 )
 async def test_what_fails_at_the_node_fails_the_same_way_at_the_asker(world, folder, ask, error):

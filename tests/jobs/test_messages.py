@@ -103,6 +103,10 @@ def test_a_request_of_another_version_is_told_apart_from_nonsense(message):
         decode_request(msgspec.msgpack.encode(fields_of(message) | {"version": 2}))
 
 
+def test_the_versions_spoken_stand_on_the_wire():
+    assert fields_of(Unsupported())["versions"] == [1]
+
+
 def test_a_request_of_another_version_may_look_quite_different():
     with pytest.raises(UnsupportedVersion):
         decode_request(msgspec.msgpack.encode({"type": "bargain", "version": 7, "price": 3}))

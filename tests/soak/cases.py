@@ -97,12 +97,13 @@ class Deck:
         stdin: bytes = b"",
         args: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, Any] | None = None,
         **expected: Any,
     ) -> Case:
         """A case under a nonce of its own."""
+        bounds: dict[str, Any] = {"memory_mb": 64, "timeout_seconds": 30, **(limits or {})}
         job = Job(
-            manifest=Manifest(module_hash=sha256(code), **{"memory_mb": 64, "timeout_seconds": 30, **(limits or {})}),
+            manifest=Manifest(module_hash=sha256(code), **bounds),
             args=args,
             env=dict(env or {}),
             stdin=sha256(stdin),
@@ -155,9 +156,11 @@ class Deck:
         return self.make(kind, number, code, Verdict.NOT_RUNNABLE)
 
 
-def _ends(name: str, verdict: Verdict, **limits: int) -> Callable[[Deck, str, int], Case]:
+def _ends(
+    name: str, verdict: Verdict, *, exit_code: int | None = None, **limits: Any
+) -> Callable[[Deck, str, int], Case]:
     def build(deck: Deck, kind: str, number: int) -> Case:
-        return deck.make(kind, number, module(name), verdict, args=(f"{number}",), limits=limits)
+        return deck.make(kind, number, module(name), verdict, args=(f"{number}",), limits=limits, exit_code=exit_code)
 
     return build
 
@@ -172,7 +175,8 @@ KINDS: Mapping[str, Callable[[Deck, str, int], Case]] = {
     "traps": _ends("trap", Verdict.TRAPPED),
     "recurses": _ends("recurse", Verdict.TRAPPED),
     "spins": _ends("spin", Verdict.TIMED_OUT, timeout_seconds=1),
-    "sleeps": _ends("sleep", Verdict.TIMED_OUT, timeout_seconds=1),
+    "sleeps": _ends("sleep", Verdict.TIMED_OUT, timeout_seconds=1, capabilities=("clock",)),
+    "dreams": _ends("sleep", Verdict.EXITED, exit_code=3),
     "burns-fuel": _ends("spin", Verdict.OUT_OF_FUEL, fuel=100_000),
     "eats-memory": _ends("eat-memory", Verdict.OUT_OF_MEMORY, memory_mb=32),
     "calls-the-host": _ends("call-the-host", Verdict.HOST_CALL_LIMIT, host_calls=1_000),
@@ -195,6 +199,7 @@ MIXED: Mapping[str, float] = {
     "recurses": 2,
     "spins": 1,
     "sleeps": 1,
+    "dreams": 1,
     "burns-fuel": 2,
     "eats-memory": 2,
     "calls-the-host": 2,

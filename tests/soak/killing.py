@@ -24,6 +24,8 @@ _LIVES = (0.3, 8.0)
 """Seconds from ready to death, at random between these."""
 _PAUSE_SECONDS = 0.1
 """Between a client's jobs, so that asking for all of them again takes a small part of the time."""
+_DOWN_SECONDS = 0.5
+"""Before a client tries a node again that is not there."""
 _ORPHAN_SECONDS = 10.0
 """The kernel has long killed what belonged to a dead node."""
 _LOOK_SECONDS = 0.02
@@ -96,6 +98,7 @@ class KillSoak:
             delivered = await member.submit(case, self._address, accepted)
         except NoNode:
             self.figures.unanswered += 1
+            await anyio.sleep(_DOWN_SECONDS)
         except Hung as error:
             self.figures.failures.append(str(error))
         else:
