@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 _LONGEST_LINE = 2000
@@ -42,3 +43,18 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
+
+
+@contextlib.contextmanager
+def ungrouped() -> Iterator[None]:
+    """A group of a single exception comes out as that exception.
+
+    Around a task group inside a context manager: what its block raises is then what its caller catches.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        inner = list(leaves(group))
+        if len(inner) != 1:
+            raise
+        raise inner[0] from inner[0].__cause__

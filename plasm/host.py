@@ -13,6 +13,7 @@ from anyio.abc import TaskStatus
 
 from plasm import __version__
 from plasm.config import NodeSettings
+from plasm.errors import ungrouped
 from plasm.home import Home
 from plasm.jobs.admission import Admission
 from plasm.jobs.book import Book
@@ -109,12 +110,13 @@ async def open_worker(
             ),
             log=log,
         )
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(worker.run)
-            try:
-                yield worker
-            finally:
-                tasks.cancel_scope.cancel()
+        with ungrouped():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(worker.run)
+                try:
+                    yield worker
+                finally:
+                    tasks.cancel_scope.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -124,22 +126,23 @@ async def open_node(
     """A node on open ports: it answers peers once this is entered, and announces itself from then on."""
     log = log or logging.getLogger("plasm.node")
     runtimes = [name for name, _ in ports.runtimes]
-    async with (
-        open_worker(ports, settings, home, log) as worker,
-        open_client(client_for(ports, home, runtimes, log)) as client,
-    ):
-        responder = Responder(worker, SOFTWARE, log)
-        async with anyio.create_task_group() as tasks:
-            for _, transport in ports.transports:
-                await tasks.start(_serve, transport, responder)
-            addresses = _addresses(ports)
-            for name, discovery in ports.discoveries:
-                for runtime in runtimes:
-                    tasks.start_soon(_advertise, name, discovery, runtime, ports, log)
-            try:
-                yield Node(ports.peer, addresses, worker, client, settings)
-            finally:
-                tasks.cancel_scope.cancel()
+    with ungrouped():
+        async with (
+            open_worker(ports, settings, home, log) as worker,
+            open_client(client_for(ports, home, runtimes, log)) as client,
+        ):
+            responder = Responder(worker, SOFTWARE, log)
+            async with anyio.create_task_group() as tasks:
+                for _, transport in ports.transports:
+                    await tasks.start(_serve, transport, responder)
+                addresses = _addresses(ports)
+                for name, discovery in ports.discoveries:
+                    for runtime in runtimes:
+                        tasks.start_soon(_advertise, name, discovery, runtime, ports, log)
+                try:
+                    yield Node(ports.peer, addresses, worker, client, settings)
+                finally:
+                    tasks.cancel_scope.cancel()
 
 
 async def _serve(transport: Transport, responder: Responder, *, task_status: TaskStatus[None]) -> None:

@@ -32,7 +32,7 @@ from plasm.control.messages import (
 )
 from plasm.errors import PlasmError
 from plasm.jobs.client import Detached, InvalidAddress, NoNode, SeenNode, UnknownJob
-from plasm.jobs.conversation import AttemptFailed, Delivered, Report, Submission
+from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
 from plasm.jobs.receipt import ReceiptRefused, verify_receipt
@@ -51,7 +51,7 @@ class NodeAnswered(PlasmError):
 
 
 _PROBLEMS: dict[str, type[PlasmError]] = {
-    kind.__name__: kind for kind in (NoNode, UnknownJob, InvalidAddress, AttemptFailed, NotExecuted)
+    kind.__name__: kind for kind in (NoNode, UnknownJob, InvalidAddress, AttemptFailed, JobCancelled, NotExecuted)
 }
 
 

@@ -33,7 +33,7 @@ from plasm.control.messages import (
     encode,
     receive_request,
 )
-from plasm.errors import PlasmError, leaves
+from plasm.errors import PlasmError, leaves, ungrouped
 from plasm.jobs.client import SeenNode
 from plasm.jobs.conversation import Delivered, Event, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
@@ -76,13 +76,14 @@ async def serve_control(folder: Path | None, service: JobService, log: logging.L
         async with stream, at_once:
             await _converse(stream, service, log)
 
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, handle)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            tasks.cancel_scope.cancel()
+    with ungrouped():
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, handle)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                tasks.cancel_scope.cancel()
 
 
 async def _converse(stream: ByteStream, service: JobService, log: logging.Logger) -> None:

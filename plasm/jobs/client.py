@@ -35,6 +35,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 30.0
 _RECONNECTIONS = 5
 _RECONNECT_FIRST_SECONDS = 0.2
+_GIVE_UP_SECONDS = 2
+"""Two round trips on a connection that is up; whoever was interrupted does not want to wait for more."""
 _DESCRIPTIONS_AT_ONCE = 16
 _MOST_NODES = 4096
 
@@ -274,7 +276,22 @@ class Client:
             with anyio.fail_after(submission.patience_seconds):
                 return await self._persistently(ask, found, report)
         except TimeoutError:
+            await self._give_up(found, expected)
             raise AttemptFailed(f"no result within {submission.patience_seconds:.0f} s") from None
+        except (anyio.get_cancelled_exc_class(), KeyboardInterrupt):
+            if recorded:
+                await self._give_up(found, expected)
+            raise
+
+    async def _give_up(self, found: Found, expected: Expected) -> None:
+        """Nobody waits for the job any longer: its node is told so, if it can be told at once."""
+        with (
+            anyio.CancelScope(shield=True),
+            anyio.move_on_after(_GIVE_UP_SECONDS),
+            contextlib.suppress(AttemptFailed),
+        ):
+            async with self._connections.conversation(found) as conversation:
+                await conversation.cancel(expected.job_id)
 
     async def _persistently(
         self,
@@ -363,7 +380,8 @@ def _book_problems(log: logging.Logger) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def open_client(client: Client) -> AsyncIterator[Client]:
-    """Closes what `client` keeps open."""
+    """Closes what `client` keeps open, and drops first from its book what is past its deadline."""
+    await client.submitted()
     try:
         yield client
     finally:

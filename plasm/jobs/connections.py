@@ -70,8 +70,8 @@ class Connections:
         entries = self._kept.get(conversation.node)
         if entries is None:
             if len(self._kept) >= _KEPT_PEERS:
-                await conversation.stream.aclose()
-                return
+                for _, unused in self._kept.pop(next(iter(self._kept))):
+                    await unused.stream.reset()
             entries = self._kept[conversation.node] = []
         entries.append((anyio.current_time(), conversation))
         if len(entries) > _KEPT_PER_PEER:

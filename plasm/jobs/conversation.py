@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from plasm.errors import PlasmError, one_line
-from plasm.jobs.framing import FrameError, FrameReader
+from plasm.jobs.framing import FrameCut, FrameError, FrameReader
 from plasm.jobs.manifest import NONCE_BYTES, Job, job_id
 from plasm.jobs.messages import (
     INLINE_BYTES,
@@ -60,6 +60,10 @@ Report = Callable[[Event], None]
 
 class AttemptFailed(PlasmError):
     """This node did not do the job; another may. The message says why, without the node's name."""
+
+
+class JobCancelled(PlasmError):
+    """The job was cancelled, and no other node is asked."""
 
 
 class ConnectionLost(AttemptFailed):
@@ -241,6 +245,8 @@ class Conversation:
 
     async def _receive(self) -> AnyReply:
         reply = await self._receive_anything()
+        if isinstance(reply, Failed) and reply.reason == "Cancelled":
+            raise JobCancelled(f"the job was cancelled: {one_line(reply.detail)}")
         if isinstance(reply, Failed):
             raise AttemptFailed(f"{one_line(reply.reason)}: {one_line(reply.detail)}")
         return reply
@@ -272,9 +278,9 @@ def _attempt() -> Iterator[None]:
         raise ConnectionLost(f"the connection was lost: {error}") from None
     except TimeoutError:
         raise ConnectionLost(f"no sign of life for {ANSWER_SECONDS} s") from None
-    except ProtocolViolation as error:
+    except FrameCut as error:
         raise ConnectionLost(str(error)) from None
-    except FrameError as error:
+    except (ProtocolViolation, FrameError) as error:
         raise AttemptFailed(str(error)) from None
 
 

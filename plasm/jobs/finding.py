@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 
+from plasm.errors import ungrouped
 from plasm.ports import Bootstrapped, CapabilityTopic, Discovery, DiscoveryError, Found, Topic
 
 ARCHITECTURES = ("x86_64", "arm64")
@@ -58,11 +59,12 @@ async def finding(
             seen[found.peer] = (known or set()) | set(found.addresses)
             await merged_send.send(found)
 
-    async with anyio.create_task_group() as tasks:
-        with send, receive, merged_send, merged:
-            tasks.start_soon(merge)
-            for name, discovery in discoveries.items():
-                for topic in topics:
-                    tasks.start_soon(look, name, discovery, topic, send)
-            yield merged
-            tasks.cancel_scope.cancel()
+    with ungrouped():
+        async with anyio.create_task_group() as tasks:
+            with send, receive, merged_send, merged:
+                tasks.start_soon(merge)
+                for name, discovery in discoveries.items():
+                    for topic in topics:
+                        tasks.start_soon(look, name, discovery, topic, send)
+                yield merged
+                tasks.cancel_scope.cancel()

@@ -19,6 +19,10 @@ class FrameError(Exception):
     """What arrived is not a frame; the stream is of no further use."""
 
 
+class FrameCut(FrameError):
+    """The stream ended where a frame, or the rest of one, was due."""
+
+
 class ByteSource(Protocol):
     """The receiving half of a stream."""
 
@@ -93,6 +97,6 @@ class FrameReader:
             if not data:
                 if self._decoder.empty:
                     return None
-                raise FrameError("the stream ended inside a frame")
+                raise FrameCut("the stream ended inside a frame")
             self._decoder.feed(data)
         return body

@@ -21,7 +21,7 @@ import anyio.to_thread
 import msgspec
 from anyio.abc import TaskStatus
 
-from plasm.errors import PlasmError
+from plasm.errors import PlasmError, ungrouped
 from plasm.jobs.manifest import Job
 from plasm.ports import Digest, PeerId
 
@@ -159,6 +159,15 @@ class Journal:
             return int(row[0]) if row else 0
 
         return await self._write(update)
+
+    async def interrupted(self, job_id: str) -> None:
+        """The job was running when the node was told to stop: it waits for the next start, and that was no attempt."""
+        await self._write(
+            lambda database: database.execute(
+                "UPDATE jobs SET state = ?, attempts = MAX(attempts - 1, 0) WHERE id = ? AND state = ?",
+                (QUEUED, job_id, RUNNING),
+            )
+        )
 
     async def ended(self, job_id: str, ending: Ending) -> None:
         """Record how the job ended and drop what is needed no more. A job that has ended keeps its first ending."""
@@ -316,7 +325,10 @@ _SELECT = "SELECT id, client, nonce, job, digest, module_size, stdin_size, runti
 def _accepted(row: tuple[Any, ...]) -> Accepted:
     names = ("id", "client", "nonce", "job", "digest", "module_size", "stdin_size", "runtime", "accepted", "state")
     values = dict(zip((*names, "attempts"), row, strict=True))
-    values["job"] = msgspec.msgpack.decode(values["job"], type=Job)
+    try:
+        values["job"] = msgspec.msgpack.decode(values["job"], type=Job)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise JournalUnusable(f"the journal holds a job that cannot be read: {error}", "move it away") from None
     return Accepted(**values)
 
 
@@ -355,12 +367,13 @@ async def open_journal(path: Path | None) -> AsyncIterator[Journal]:
         raise JournalUnusable(f"{path} cannot be opened: {error}") from error
     journal = Journal(database)
     try:
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(journal._commit_as_they_come)
-            try:
-                yield journal
-            finally:
-                journal._send.close()
-                journal._commits.deadline = anyio.current_time() + _CLOSE_SECONDS
+        with ungrouped():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(journal._commit_as_they_come)
+                try:
+                    yield journal
+                finally:
+                    journal._send.close()
+                    journal._commits.deadline = anyio.current_time() + _CLOSE_SECONDS
     finally:
         database.close()

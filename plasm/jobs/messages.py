@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from plasm.errors import one_line
-from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
+from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameReader, encode_frame
 from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, NONCE_BYTES, DigestText, Job
 from plasm.ports import Stream
 
@@ -217,10 +217,10 @@ def _plain(error: BaseException) -> str:
 
 
 async def receive_reply(reader: FrameReader) -> AnyReply:
-    """The next reply. Raises :exc:`ProtocolViolation`, also where the stream ended instead."""
+    """The next reply. Raises :exc:`ProtocolViolation` and :exc:`~plasm.jobs.framing.FrameError`."""
     body = await reader.receive()
     if body is None:
-        raise ProtocolViolation("the node closed the stream instead of answering")
+        raise FrameCut("the node closed the stream instead of answering")
     return decode_reply(body)
 
 

@@ -64,6 +64,15 @@ class JobQueue:
         transferring = sum(tracked.state == TRANSFERRING for tracked in self._tracked.values())
         return transferring + sum(len(jobs) for jobs in self._waiting.values())
 
+    @property
+    def incoming_bytes(self) -> int:
+        """Of the inputs that are not all there yet, as large as their senders said."""
+        return sum(
+            tracked.accepted.stdin_size
+            for tracked in self._tracked.values()
+            if tracked.state == TRANSFERRING and tracked.stdin is None
+        )
+
     def get(self, job_id: str) -> Tracked | None:
         """The job, as long as it has not ended."""
         return self._tracked.get(job_id)

@@ -147,6 +147,7 @@ class Responder:
             if problem is not None:
                 line = one_line(str(problem))[:500]
                 self._log.warning("%s: the transfer failed: %s", stream.peer, line)
+                await self._worker.abandon(found, line)
                 await self._send(stream, Failed(reason="BadTransfer", detail=line))
                 return
         await self._deliver(stream, identity, found)

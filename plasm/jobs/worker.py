@@ -34,6 +34,8 @@ _RECORD_SECONDS = 10
 """An ending is recorded even while the node is being stopped; a disk that hangs longer must not hold it."""
 _SWEEP_EVERY_SECONDS = 60
 _ASSUMED_JOB_SECONDS = 1
+_INCOMING_BYTES = 256 * 2**20
+"""Of the inputs that are being received, which are in memory until they are whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class Worker:
         if self._draining:
             raise OfferRejected("ShuttingDown", "this node is stopping")
         self.admission.check_load(client, self._queue.waiting, self._queue.held)
+        if offer.stdin is None and self._queue.incoming_bytes + offer.stdin_size > _INCOMING_BYTES:
+            raise OfferRejected("QueueFull", "as much input as fits is on its way")
         accepted = Accepted(
             id=identity,
             client=client,
@@ -170,6 +174,11 @@ class Worker:
         if stdin is not None and len(stdin) <= INLINE_BYTES:
             tracked.stdin = stdin
         self._queue.push(tracked)
+
+    async def abandon(self, tracked: Tracked, why: str) -> None:
+        """What the job needs did not arrive as it should: it has failed, and may be offered again."""
+        if tracked.state == TRANSFERRING:
+            await self._end(tracked, Ending(state=FAILED, detail=why))
 
     async def execute(self, offer: Offer, module: bytes, stdin: bytes) -> tuple[str, Ending]:
         """Run a job of this node's own user: its id and how it ended. Cancelling stops it.
@@ -295,6 +304,11 @@ class Worker:
                 stdin = await self._journal.stdin(accepted.id) if accepted.stdin_size else b""
             try:
                 ending = await self._executor.execute(accepted, stdin, attempt, tracked.move)
+            except anyio.get_cancelled_exc_class():
+                if not tracked.scope.cancel_called:
+                    with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
+                        await self._journal.interrupted(accepted.id)
+                raise
             except Exception as error:
                 # A driver that breaks fails its job and nothing else.
                 self._log.error("job %s: a driver broke: %.300r", accepted.id, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.conversation import AttemptFailed
+from plasm.jobs.conversation import JobCancelled
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Failed, Piece, Progress, Result
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
@@ -21,7 +21,7 @@ async def test_cancelling_a_running_job_stops_its_run(world):
             await running.wait()
             assert await client.cancel(detached.job_id)
             assert standing.runtime.cancelled == 1
-            with pytest.raises(AttemptFailed, match="Cancelled"):
+            with pytest.raises(JobCancelled):
                 await client.result(detached.job_id, wait=True, report=ignore)
 
 
