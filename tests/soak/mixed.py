@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import psutil
 
 from plasm.jobs.client import NoNode
 from tests.bench.processes import NodeProcess, node
@@ -91,11 +92,21 @@ class MixedSoak:
         with anyio.move_on_after(_REST_SECONDS):
             while watch.sample()["processes"] > _READY_PROCESSES:  # noqa: ASYNC110 (no event tells)
                 await anyio.sleep(_LOOK_SECONDS)
-        left = watch.sample()["processes"]
-        if left > _READY_PROCESSES:
-            self.figures.failures.append(f"{left:.0f} processes are left at rest, {_READY_PROCESSES} stand ready")
+        left = [_described(child) for child in watch.children()]
+        if len(left) > _READY_PROCESSES:
+            self.figures.failures.append(
+                f"{len(left)} processes are left at rest, {_READY_PROCESSES} stand ready: {', '.join(left)}"
+            )
 
     async def _tell(self, say: Say) -> None:
         while True:
             await anyio.sleep(_SAY_SECONDS)
             say(f"{self.figures.jobs.total()} jobs, {len(self.figures.failures)} failures")
+
+
+def _described(process: psutil.Process) -> str:
+    """Its role, which is its last argument, and the state that it is in."""
+    try:
+        return f"{(process.cmdline() or ['?'])[-1]} {process.status()}"
+    except psutil.NoSuchProcess:
+        return "gone"
