@@ -167,16 +167,17 @@ class Client:
     async def cancel(self, job_id: str) -> bool:
         """Stop a job in the book; whether there was one to stop. Raises :exc:`UnknownJob` or :exc:`AttemptFailed`."""
         submitted = await self._submitted(job_id)
-
-        async def ask(conversation: Conversation) -> bool:
-            return await conversation.cancel(job_id)
-
-        return await self._persistently(ask, _in_book(submitted), lambda event: None)
+        return await self._cancel(_in_book(submitted), job_id)
 
     async def submitted(self) -> list[Submitted]:
         """What is in the book, newest first."""
-        await self._book.sweep()
+        await self.sweep()
         return await self._book.listed()
+
+    async def sweep(self) -> None:
+        """Drop from the book what is past its deadline."""
+        with _book_problems(self._log):
+            await self._book.sweep()
 
     async def watch_nodes(
         self, seen: Callable[[SeenNode], None], *, peers: Sequence[str] = (), arch: str | None = None
@@ -262,10 +263,11 @@ class Client:
 
     async def _run_on(self, found: Found, submission: Submission, name: str, report: Report) -> Delivered:
         expected = expect(submission, found.peer, self.peer)
-        recorded = False
+        offered = recorded = False
 
         async def ask(conversation: Conversation) -> Delivered:
-            nonlocal recorded
+            nonlocal offered, recorded
+            offered = True
             accepted = await conversation.offer(submission, expected, report)
             if not recorded:
                 await self._record(submission, found, accepted, name)
@@ -279,7 +281,7 @@ class Client:
             await self._give_up(found, expected)
             raise AttemptFailed(f"no result within {submission.patience_seconds:.0f} s") from None
         except (anyio.get_cancelled_exc_class(), KeyboardInterrupt):
-            if recorded:
+            if offered:
                 await self._give_up(found, expected)
             raise
 
@@ -290,8 +292,13 @@ class Client:
             anyio.move_on_after(_GIVE_UP_SECONDS),
             contextlib.suppress(AttemptFailed),
         ):
-            async with self._connections.conversation(found) as conversation:
-                await conversation.cancel(expected.job_id)
+            await self._cancel(found, expected.job_id, reconnections=0)
+
+    async def _cancel(self, found: Found, job_id: str, *, reconnections: int = _RECONNECTIONS) -> bool:
+        async def ask(conversation: Conversation) -> bool:
+            return await conversation.cancel(job_id)
+
+        return await self._persistently(ask, found, lambda event: None, reconnections=reconnections)
 
     async def _persistently(
         self,
@@ -371,17 +378,17 @@ def _no_node(failures: Sequence[tuple[PeerId, str]], where: str) -> NoNode:
 
 @contextlib.contextmanager
 def _book_problems(log: logging.Logger) -> Iterator[None]:
-    """A full disk costs the client its record of the job, and not the job."""
+    """A disk that takes nothing costs the client its record of the job, and not the job."""
     try:
         yield
     except OSError as error:
-        log.warning("the submission is not recorded: %s", error)
+        log.warning("the book of submissions cannot be written: %s", error)
 
 
 @contextlib.asynccontextmanager
 async def open_client(client: Client) -> AsyncIterator[Client]:
     """Closes what `client` keeps open, and drops first from its book what is past its deadline."""
-    await client.submitted()
+    await client.sweep()
     try:
         yield client
     finally:

@@ -67,16 +67,18 @@ class Connections:
         return None
 
     async def _keep(self, conversation: Conversation) -> None:
+        unused: list[tuple[float, Conversation]] = []
         entries = self._kept.get(conversation.node)
         if entries is None:
             if len(self._kept) >= _KEPT_PEERS:
-                for _, unused in self._kept.pop(next(iter(self._kept))):
-                    await unused.stream.reset()
+                unused = self._kept.pop(next(iter(self._kept)))
             entries = self._kept[conversation.node] = []
         entries.append((anyio.current_time(), conversation))
         if len(entries) > _KEPT_PER_PEER:
-            _, oldest = entries.pop(0)
-            await oldest.stream.aclose()
+            unused.append(entries.pop(0))
+        # Closing waits, and others keep their conversations meanwhile.
+        for _, each in unused:
+            await each.stream.reset()
 
     async def _open(self, found: Found) -> Conversation:
         problems = []

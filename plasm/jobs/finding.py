@@ -59,12 +59,12 @@ async def finding(
             seen[found.peer] = (known or set()) | set(found.addresses)
             await merged_send.send(found)
 
-    with ungrouped():
+    # The streams outlive the tasks: one that is closed under a task would add that task's error to the block's own.
+    with ungrouped(), send, receive, merged_send, merged:
         async with anyio.create_task_group() as tasks:
-            with send, receive, merged_send, merged:
-                tasks.start_soon(merge)
-                for name, discovery in discoveries.items():
-                    for topic in topics:
-                        tasks.start_soon(look, name, discovery, topic, send)
-                yield merged
-                tasks.cancel_scope.cancel()
+            tasks.start_soon(merge)
+            for name, discovery in discoveries.items():
+                for topic in topics:
+                    tasks.start_soon(look, name, discovery, topic, send)
+            yield merged
+            tasks.cancel_scope.cancel()

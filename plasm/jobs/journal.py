@@ -327,7 +327,7 @@ def _accepted(row: tuple[Any, ...]) -> Accepted:
     values = dict(zip((*names, "attempts"), row, strict=True))
     try:
         values["job"] = msgspec.msgpack.decode(values["job"], type=Job)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise JournalUnusable(f"the journal holds a job that cannot be read: {error}", "move it away") from None
     return Accepted(**values)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -198,6 +198,9 @@ class Worker:
                 await self.supplied(found, stdin)
             while found.ending is None:
                 await found.changed()
+        except StoreError as error:
+            await self.abandon(found, str(error))
+            raise
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
                 await self.cancel(identity, self.node)
@@ -224,10 +227,13 @@ class Worker:
         if tracked is None or (client is not None and tracked.accepted.client != client):
             return False
         tracked.cancelled = True
+        # Ended before it is in the journal, it would stand there as waiting, and run in the next life of the node.
+        await tracked.recorded.wait()
         if tracked.state == RUNNING or tracked.state == "compiling":
             tracked.scope.cancel()
             while tracked.ending is None:
                 await tracked.changed()
+        if tracked.ending is not None:
             return tracked.ending.state == CANCELLED
         await self._end(tracked, Ending(state=CANCELLED, detail="cancelled before it ran"))
         return True
@@ -298,16 +304,19 @@ class Worker:
         tracked.move(RUNNING)
         ending = Ending(state=CANCELLED, detail="cancelled while it ran")
         with tracked.scope:
-            attempt = await self._journal.started(accepted.id)
-            stdin = tracked.stdin
-            if stdin is None:
-                stdin = await self._journal.stdin(accepted.id) if accepted.stdin_size else b""
+            with _recording():
+                attempt = await self._journal.started(accepted.id)
             try:
+                stdin = tracked.stdin
+                if stdin is None:
+                    stdin = await self._journal.stdin(accepted.id) if accepted.stdin_size else b""
                 ending = await self._executor.execute(accepted, stdin, attempt, tracked.move)
             except anyio.get_cancelled_exc_class():
                 if not tracked.scope.cancel_called:
                     with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
                         await self._journal.interrupted(accepted.id)
+                raise
+            except JournalUnusable:
                 raise
             except Exception as error:
                 # A driver that breaks fails its job and nothing else.
@@ -317,11 +326,8 @@ class Worker:
         await self._end(tracked, ending)
 
     async def _end(self, tracked: Tracked, ending: Ending) -> None:
-        try:
-            with anyio.CancelScope(shield=True), anyio.fail_after(_RECORD_SECONDS):
-                await self._journal.ended(tracked.accepted.id, ending)
-        except TimeoutError:
-            raise JournalUnusable("the journal does not answer") from None
+        with _recording():
+            await self._journal.ended(tracked.accepted.id, ending)
         self._queue.forget(tracked)
         tracked.end(ending)
 
@@ -358,3 +364,16 @@ class Worker:
             if entry.digest not in needed:
                 await store.delete(entry.digest)
                 total -= entry.size
+
+
+@contextlib.contextmanager
+def _recording() -> Iterator[None]:
+    """What the journal is told in here it is told whole, also while the node is being stopped.
+
+    Raises :exc:`JournalUnusable` where it takes too long.
+    """
+    try:
+        with anyio.CancelScope(shield=True), anyio.fail_after(_RECORD_SECONDS):
+            yield
+    except TimeoutError:
+        raise JournalUnusable("the journal does not answer") from None

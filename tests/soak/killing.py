@@ -49,6 +49,9 @@ class KillSoak:
         self._listen = LISTEN
         self._address = ""
         self._answers: dict[str, None] = {}
+        self._over = False
+        self._submitting = 0
+        self._ended = anyio.Event()
 
     async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
         """Kill and submit for `seconds` or until `stop`, then ask for everything that was accepted."""
@@ -58,21 +61,23 @@ class KillSoak:
                 # From then on the node has every module and needs none of them sent.
                 for kind in WHILE_KILLED:
                     await self._one(members[0], self._deck.case(kind, next(self._numbers)))
-            began = time.monotonic()
-            with anyio.move_on_after(seconds):
-                async with anyio.create_task_group() as tasks:
-                    for member in members:
-                        tasks.start_soon(self._submit, member)
-                    tasks.start_soon(self._kill_and_restart, say)
-                    await stop.wait()
-                    tasks.cancel_scope.cancel()
-            self.figures.seconds = time.monotonic() - began
-            say(f"{self.figures.kills} kills, {self.figures.accepted} accepted: asking for all of them again")
-            async with self._node():
-                with anyio.move_on_after(_END_SECONDS):
-                    async with anyio.create_task_group() as tasks:
-                        for member in members:
-                            tasks.start_soon(self._ask_for_all, member)
+            async with anyio.create_task_group() as tasks:
+                for member in members:
+                    tasks.start_soon(self._submit, member)
+                began = time.monotonic()
+                with anyio.move_on_after(seconds):
+                    async with anyio.create_task_group() as killing:
+                        killing.start_soon(self._kill_and_restart, say)
+                        await stop.wait()
+                        killing.cancel_scope.cancel()
+                self.figures.seconds = time.monotonic() - began
+                async with self._node():
+                    await self._let_end()
+                    say(f"{self.figures.kills} kills, {self.figures.accepted} accepted: asking for all of them again")
+                    with anyio.move_on_after(_END_SECONDS):
+                        async with anyio.create_task_group() as asking:
+                            for member in members:
+                                asking.start_soon(self._ask_for_all, member)
         self.figures.discrepancies += self._ledger.missing(self._answers)
 
     @contextlib.asynccontextmanager
@@ -84,9 +89,19 @@ class KillSoak:
             yield running
 
     async def _submit(self, member: Member) -> None:
-        while True:
+        self._submitting += 1
+        while not self._over:
             await self._one(member, self._deck.draw(WHILE_KILLED, next(self._numbers)))
             await anyio.sleep(_PAUSE_SECONDS)
+        self._submitting -= 1
+        self._ended.set()
+
+    async def _let_end(self) -> None:
+        """Let each client end the job that it is at: one that is stopped would have the node cancel it."""
+        self._over = True
+        while self._submitting:
+            self._ended = anyio.Event()
+            await self._ended.wait()
 
     async def _one(self, member: Member, case: Case) -> None:
         def accepted(job_id: str) -> None:
@@ -99,8 +114,8 @@ class KillSoak:
         except NoNode:
             self.figures.unanswered += 1
             await anyio.sleep(_DOWN_SECONDS)
-        except Hung as error:
-            self.figures.failures.append(str(error))
+        except (AttemptFailed, Hung) as error:
+            self.figures.failures.append(f"{case.kind} {case.number}: {error}")
         else:
             self._ledger.delivered(delivered)
             self.figures.delivered += 1
