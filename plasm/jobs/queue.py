@@ -24,6 +24,8 @@ class Tracked:
         self.scope = anyio.CancelScope()
         """Cancelling it stops the run."""
         self.cancelled = False
+        self.transfer: anyio.CancelScope | None = None
+        """Of the stream that brings what the job needs: one at a time, so that one buffer is filled for it."""
         self.recorded = anyio.Event()
         """Set once the job is in the journal, or cannot be."""
         self._changed = anyio.Event()
@@ -64,13 +66,14 @@ class JobQueue:
         transferring = sum(tracked.state == TRANSFERRING for tracked in self._tracked.values())
         return transferring + sum(len(jobs) for jobs in self._waiting.values())
 
-    @property
-    def incoming_bytes(self) -> int:
-        """Of the inputs that are not all there yet, as large as their senders said."""
+    def incoming_bytes(self, client: PeerId | None = None) -> int:
+        """Of the inputs that are not all there yet, as large as their senders said; of one client or of all."""
         return sum(
             tracked.accepted.stdin_size
             for tracked in self._tracked.values()
-            if tracked.state == TRANSFERRING and tracked.stdin is None
+            if tracked.state == TRANSFERRING
+            and tracked.stdin is None
+            and (client is None or tracked.accepted.client == client)
         )
 
     def get(self, job_id: str) -> Tracked | None:

@@ -10,7 +10,7 @@ import anyio
 from plasm.errors import one_line
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.framing import FrameError, FrameReader
-from plasm.jobs.journal import CANCELLED, DONE, Ending, JournalUnusable
+from plasm.jobs.journal import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.manifest import sha256
 from plasm.jobs.messages import (
     INLINE_BYTES,
@@ -134,23 +134,46 @@ class Responder:
                 keep_seconds=self._worker.bounds.keep_seconds,
             ),
         )
-        if isinstance(found, Tracked) and needs:
-            transfer = _Transfer(reader, offer, needs)
-            problem: StoreError | None = None
-            with anyio.fail_after(self._worker.bounds.transfer_seconds):
-                try:
-                    await self._take_transfer(transfer, offer, needs, found)
-                except StoreError as error:
-                    problem = error
-                    # Its sender reads no answer before it has sent everything.
-                    await transfer.discard()
-            if problem is not None:
-                line = one_line(str(problem))[:500]
-                self._log.warning("%s: the transfer failed: %s", stream.peer, line)
-                await self._worker.abandon(found, line)
-                await self._send(stream, Failed(reason="BadTransfer", detail=line))
-                return
+        if (
+            isinstance(found, Tracked)
+            and needs
+            and not await self._receive_transfer(stream, reader, offer, needs, found)
+        ):
+            return
         await self._deliver(stream, identity, found)
+
+    async def _receive_transfer(
+        self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked
+    ) -> bool:
+        """Whether all has arrived that the job needs. A stream that brings it again takes over from an earlier one."""
+        if tracked.transfer is not None and tracked.state == TRANSFERRING:
+            tracked.transfer.cancel()
+        transfer = _Transfer(reader, offer, needs)
+        problem: StoreError | None = None
+        with anyio.CancelScope() as scope:
+            tracked.transfer = scope
+            try:
+                with anyio.fail_after(self._worker.bounds.transfer_seconds):
+                    try:
+                        await self._take_transfer(transfer, offer, needs, tracked)
+                    except StoreError as error:
+                        problem = error
+                        # Its sender reads no answer before it has sent everything.
+                        await transfer.discard()
+            except (ProtocolViolation, FrameError, TimeoutError) as error:
+                await self._worker.abandon(tracked, one_line(str(error))[:500] or "the transfer took too long")
+                raise
+            finally:
+                if tracked.transfer is scope:
+                    tracked.transfer = None
+        if scope.cancelled_caught:
+            raise ProtocolViolation("the same job is brought by another stream")
+        if problem is not None:
+            line = one_line(str(problem))[:500]
+            self._log.warning("%s: the transfer failed: %s", stream.peer, line)
+            await self._worker.abandon(tracked, line)
+            await self._send(stream, Failed(reason="BadTransfer", detail=line))
+        return problem is None
 
     async def _take_transfer(self, transfer: _Transfer, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
         stdin: bytes | None = None

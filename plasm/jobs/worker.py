@@ -36,6 +36,8 @@ _SWEEP_EVERY_SECONDS = 60
 _ASSUMED_JOB_SECONDS = 1
 _INCOMING_BYTES = 256 * 2**20
 """Of the inputs that are being received, which are in memory until they are whole."""
+_INCOMING_BYTES_OF_ONE = 64 * 2**20
+"""Of one client's, unless it is a single input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +110,11 @@ class Worker:
         if self._draining:
             raise OfferRejected("ShuttingDown", "this node is stopping")
         self.admission.check_load(client, self._queue.waiting, self._queue.held)
-        if offer.stdin is None and self._queue.incoming_bytes + offer.stdin_size > _INCOMING_BYTES:
-            raise OfferRejected("QueueFull", "as much input as fits is on its way")
+        if offer.stdin is None and offer.stdin_size:
+            if self._queue.incoming_bytes() + offer.stdin_size > _INCOMING_BYTES:
+                raise OfferRejected("QueueFull", "as much input as fits is on its way")
+            if self._queue.incoming_bytes(client) + offer.stdin_size > max(_INCOMING_BYTES_OF_ONE, offer.stdin_size):
+                raise OfferRejected("QuotaExceeded", "as much of your input as fits is on its way")
         accepted = Accepted(
             id=identity,
             client=client,

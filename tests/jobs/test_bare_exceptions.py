@@ -22,10 +22,6 @@ def _journal(world):
     return open_journal(None)
 
 
-def _journal_on_disk(world):
-    return open_journal(world.folder / "journal.sqlite")
-
-
 def _finding(world):
     return finding({"static": StaticDiscovery(StaticDirectory(), "peer")}, topics_for(["scripted"], None), LOG)
 
@@ -46,7 +42,7 @@ def _client(world):
     return world.client()
 
 
-OPENED = [_journal, _journal_on_disk, _finding, _node, _control, _client]
+OPENED = [_journal, _finding, _node, _control, _client]
 
 
 @pytest.mark.parametrize("opened", OPENED)

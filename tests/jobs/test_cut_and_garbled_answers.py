@@ -12,8 +12,6 @@ from plasm.jobs.messages import (
     Accepted,
     Cancelled,
     Describe,
-    Description,
-    Fetch,
     Offer,
     Piece,
     Progress,
@@ -85,11 +83,7 @@ NONSENSE = {
     "a length in too many bytes": b"\x80\x80\x80\x80\x01",
     "a length in other than its shortest form": b"\x81\x00x",
     "a request": encode(Describe()),
-    "another request": encode(Fetch(job_id="0" * 32)),
     "a reply to another question": encode(Cancelled(job_id="0" * 32)),
-    "a description": encode(
-        Description(software="x", arch="x", runtimes=(), slots=1, free=1, queued=0, memory_mb=1, max_timeout_seconds=1)
-    ),
     "another job": encode(Accepted(job_id="0" * 32)),
 }
 

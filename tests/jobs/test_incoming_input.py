@@ -9,7 +9,7 @@ import pytest
 
 from plasm.jobs.conversation import Submission
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Failed, Piece, Progress, Rejected, Result
-from plasm.ports import StoreError, TooLarge
+from plasm.ports import StoreError, StreamBroken, TooLarge
 from plasm.testing import DictStore
 from tests.jobs.world import ECHO, Talk, offer_for, submission
 
@@ -55,7 +55,7 @@ async def test_input_above_the_bound_is_rejected_whoever_brings_it(world):
                 assert isinstance(rejected, Rejected)
                 assert rejected.reason == "QueueFull"
             assert isinstance(await _offer(await open_other(standing), large(2, size=MOST - 15)), Accepted)
-            assert standing.node.worker._queue.incoming_bytes == MOST
+            assert standing.node.worker._queue.incoming_bytes() == MOST
             assert len(await standing.node.worker.listed()) == 2
 
 
@@ -74,7 +74,7 @@ async def test_the_same_offer_again_needs_no_room_of_its_own(world):
             submitted = large()
             first, again = await open_talk(standing), await open_talk(standing)
             assert await _offer(first, submitted) == await _offer(again, submitted)
-            assert standing.node.worker._queue.incoming_bytes == 15
+            assert standing.node.worker._queue.incoming_bytes() == 15
 
 
 async def test_room_is_free_again_once_the_input_has_come(world):
@@ -100,7 +100,7 @@ async def test_room_is_free_again_once_the_transfer_has_failed_and_the_same_job_
             failed = await _end(talk)
             assert failed.reason == "BadTransfer"
             assert standing.node.worker._queue.held == {}
-            assert standing.node.worker._queue.incoming_bytes == 0
+            assert standing.node.worker._queue.incoming_bytes() == 0
             assert [each.state for each in await standing.node.worker.listed()] == ["failed"]
             store._max_bytes = 1000
             # The quota of one job and the room for one input: both are free.
@@ -141,5 +141,52 @@ async def test_a_job_of_the_nodes_own_user_that_no_store_takes_holds_no_room(wor
             with pytest.raises(StoreError) as caught:
                 await worker.execute(offer_for(submitted, stdin=None), submitted.module, submitted.stdin)
             assert isinstance(caught.value, TooLarge)
-            assert worker._queue.incoming_bytes == 0
+            assert worker._queue.incoming_bytes() == 0
             assert worker._queue.held == {}
+
+
+async def test_one_clients_input_leaves_room_for_the_others(world, monkeypatch):
+    monkeypatch.setattr("plasm.jobs.worker._INCOMING_BYTES_OF_ONE", MOST // 2)
+    with anyio.fail_after(10):
+        async with (
+            world.node() as standing,
+            world.stranger() as open_talk,
+            world.stranger(seed=201) as open_other,
+        ):
+            assert isinstance(await _offer(await open_talk(standing), large(1, size=MOST // 2)), Accepted)
+            rejected = await _offer(await open_talk(standing), large(2, size=1))
+            assert isinstance(rejected, Rejected)
+            assert rejected.reason == "QuotaExceeded"
+            assert isinstance(await _offer(await open_other(standing), large(3, size=MOST // 2)), Accepted)
+
+
+async def test_a_second_stream_with_the_same_offer_takes_over_and_no_second_buffer_is_filled(world):
+    with anyio.fail_after(10):
+        async with world.node() as standing, world.stranger() as open_talk:
+            submitted = large()
+            first, second = await open_talk(standing), await open_talk(standing)
+            await _offer(first, submitted)
+            await first.send(Piece(data=submitted.module))
+            accepted = await _offer(second, submitted)
+            assert isinstance(accepted, Accepted)
+            if "module" in accepted.needs:
+                await second.send(Piece(data=submitted.module))
+            await second.send(Piece(data=submitted.stdin))
+            assert isinstance(await _end(second), Result)
+            with pytest.raises(StreamBroken):
+                while True:
+                    await first.reply()
+
+
+async def test_input_that_is_not_what_the_job_names_frees_its_room_at_once(world):
+    with anyio.fail_after(10):
+        async with world.node() as standing, world.stranger() as open_talk:
+            talk = await open_talk(standing)
+            submitted = large()
+            await _offer(talk, submitted)
+            await talk.send(Piece(data=submitted.module))
+            await talk.send(Piece(data=b"x" * len(submitted.stdin)))
+            with pytest.raises(StreamBroken):
+                while True:
+                    await talk.reply()
+            assert standing.node.worker._queue.incoming_bytes() == 0

@@ -17,8 +17,6 @@ from plasm.identity import peer_of_address
 from plasm.jobs.book import Submitted
 from plasm.jobs.client import Client
 from plasm.jobs.conversation import Delivered, Event
-from plasm.jobs.manifest import job_id
-from plasm.ports import Digest
 from tests.bench.opening import opened, plan_for
 from tests.soak.cases import Case
 
@@ -40,7 +38,7 @@ class Member:
     home: Home
 
     async def submit(self, case: Case, address: str, accepted: Callable[[str], None]) -> Delivered:
-        """The verified result. Raises :exc:`~plasm.jobs.client.NoNode` or :exc:`Hung`."""
+        """The verified result. Raises :exc:`~plasm.errors.PlasmError` or :exc:`Hung`."""
 
         def report(event: Event) -> None:
             if event.kind == "accepted":
@@ -53,7 +51,7 @@ class Member:
     async def ask_again(self, identity: str, case: Case, address: str) -> Delivered:
         """The verified result of a job that was accepted before, by its id alone.
 
-        Raises :exc:`~plasm.jobs.conversation.AttemptFailed` or :exc:`Hung`.
+        Raises :exc:`~plasm.errors.PlasmError` or :exc:`Hung`.
         """
         book = book_for(self.home)
         if await book.find(identity) is None:
@@ -62,10 +60,6 @@ class Member:
         with anyio.move_on_after(JOB_SECONDS):
             return await self.client.result(identity, wait=True, report=lambda event: None)
         raise Hung(f"{case.kind} {case.number}: no result within {JOB_SECONDS:g} s of asking again")
-
-    def identity_of(self, case: Case) -> str:
-        """The id under which a node takes the case from this client."""
-        return job_id(self.client.peer, case.submission.nonce, Digest(case.submission.job.digest()))
 
     def _submitted(self, identity: str, case: Case, address: str) -> Submitted:
         return Submitted(

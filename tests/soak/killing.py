@@ -12,15 +12,16 @@ from pathlib import Path
 import anyio
 import psutil
 
+from plasm.errors import PlasmError
 from plasm.jobs.client import NoNode
-from plasm.jobs.conversation import AttemptFailed, Delivered
+from plasm.jobs.conversation import Delivered
 from tests.bench.processes import LISTEN, NodeProcess, node
 from tests.soak.cases import WHILE_KILLED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
 from tests.soak.figures import KillFigures
 from tests.soak.ledger import Discrepancy, Ledger
 
-_LIVES = (0.3, 8.0)
+_LIVES = (0.2, 5.0)
 """Seconds from ready to death, at random between these."""
 _PAUSE_SECONDS = 0.1
 """Between a client's jobs, so that asking for all of them again takes a small part of the time."""
@@ -114,7 +115,7 @@ class KillSoak:
         except NoNode:
             self.figures.unanswered += 1
             await anyio.sleep(_DOWN_SECONDS)
-        except (AttemptFailed, Hung) as error:
+        except (PlasmError, Hung) as error:
             self.figures.failures.append(f"{case.kind} {case.number}: {error}")
         else:
             self._ledger.delivered(delivered)
@@ -154,7 +155,7 @@ class KillSoak:
                     result = await member.submit(case, self._address, lambda job_id: None)
                 else:
                     result = await member.ask_again(job_id, case, self._address)
-            except (AttemptFailed, NoNode, Hung) as error:
+            except (PlasmError, Hung) as error:
                 result = str(error)
             self._answers[job_id] = None
             self.figures.asked_again = len(self._answers)

@@ -10,8 +10,7 @@ from pathlib import Path
 import anyio
 import psutil
 
-from plasm.jobs.client import NoNode
-from plasm.jobs.conversation import AttemptFailed
+from plasm.errors import PlasmError
 from tests.bench.processes import NodeProcess, node
 from tests.soak.cases import MIXED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
@@ -72,7 +71,7 @@ class MixedSoak:
     async def _one(self, member: Member, case: Case, running: NodeProcess) -> None:
         try:
             delivered = await member.submit(case, running.address, lambda job_id: None)
-        except (NoNode, AttemptFailed, Hung) as error:
+        except (PlasmError, Hung) as error:
             self.figures.failures.append(f"{case.kind} {case.number}: {error}")
             # A node that is down answers at once: what follows is the same failure, not a thousand more.
             await anyio.sleep(1)

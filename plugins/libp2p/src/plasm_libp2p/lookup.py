@@ -95,7 +95,8 @@ class Lookup:
                 stream = await self._transport.negotiate(connection, KAD)
                 try:
                     await stream.send(encode_varint_prefixed(message.SerializeToString()))
-                    stream.finish()
+                    # Not half-closed before the answer is here: py-libp2p's Kademlia takes the end for a failure, and
+                    # resets the stream behind its answer.
                     answer = Message()
                     answer.ParseFromString(await read_varint_prefixed_bytes_limited(stream, LARGEST_ANSWER))
                     return answer
