@@ -34,6 +34,8 @@ def finish(
     sys.stderr.buffer.write(stderr)
     sys.stderr.buffer.flush()
     if verdict is not Verdict.EXITED and not quiet:
+        if stderr and not stderr.endswith(b"\n"):
+            print(file=sys.stderr)
         print(f"plasm: {_SENTENCES[verdict]}{f' ({detail})' if detail else ''}", file=sys.stderr)
     raise SystemExit(exit_code(verdict, own))
 

@@ -57,7 +57,7 @@ def test_arguments_and_environment_reach_the_program(sender: Cli, wasm: WASM):
 
     assert done.returncode == 0
     for text in (b"one", b"--two", b"NAME=value"):
-        assert text in done.stdout
+        assert text in done.stdout + done.stderr
 
 
 def test_the_programs_own_exit_code_is_passed_on(sender: Cli, wasm: WASM):

@@ -143,7 +143,7 @@ async def test_each_driver_has_a_folder_and_a_log_of_its_own(workshop: Workshop,
         homes = {name: str(scope.home.relative_to(tmp_path)) for name, scope in scopes.items() if scope.home}
         assert homes == {
             "file": "keys",
-            "fs": "store",
+            "fs": "store/fs",
             "tape": "store/tape",
             "engine": "cache/engine",
             "dht": "discovery/dht",
