@@ -91,7 +91,7 @@ class Worker:
         if tracked is None:
             known = await self._journal.find(identity)
             ending = await self._journal.ending(identity) if known is not None else None
-            if ending is not None and ending.state not in (CANCELLED, FAILED):
+            if ending is not None and ending.state != FAILED:
                 return ending, identity, ()
             # Another stream may have brought the same offer while the journal was read.
             tracked = self._queue.get(identity)

@@ -123,7 +123,7 @@ async def test_the_job_of_another_client_cannot_be_cancelled(world):
     assert standing.runtime.cancelled == 0
 
 
-async def test_a_job_that_was_cancelled_can_be_offered_again(world):
+async def test_a_job_that_was_cancelled_runs_again_only_under_another_nonce(world):
     running, release = anyio.Event(), anyio.Event()
     submitted = submission()
     with anyio.fail_after(10):
@@ -137,10 +137,15 @@ async def test_a_job_that_was_cancelled_can_be_offered_again(world):
             await other.send(Cancel(job_id=accepted.job_id))
             await other.reply()
             release.set()
-            again = await open_talk(standing)
-            await again.send(offer_for(submitted))
-            assert isinstance(await again.reply(), Accepted)
-            while isinstance(reply := await again.reply(), Progress):
-                pass
-    assert isinstance(reply, Result)
+            endings = []
+            for offered in (submitted, submission()):
+                again = await open_talk(standing)
+                await again.send(offer_for(offered))
+                assert isinstance(await again.reply(), Accepted)
+                while isinstance(reply := await again.reply(), Progress):
+                    pass
+                endings.append(reply)
+    assert isinstance(endings[0], Failed)
+    assert endings[0].reason == "Cancelled"
+    assert isinstance(endings[1], Result)
     assert len(standing.runtime.calls) == 2
