@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import anyio
 import pytest
 import trio
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.identify import identify_handler_for
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from libp2p.utils import decode_varint_with_size, encode_varint_prefixed
+from plasm_libp2p import tending
 from plasm_libp2p.dht import open_dht
 from plasm_libp2p.hooks import DhtOptions
 from plasm_libp2p.kademlia import KAD
@@ -204,9 +211,101 @@ async def test_garbage_on_dht_streams_stops_nothing(net: Any) -> None:
             assert await collect(client, {server.peer}, 5) == {server.peer}
 
 
-async def test_an_answer_of_nonsense_is_read_as_nothing() -> None:
-    from libp2p.kad_dht.pb.kademlia_pb2 import Message
+@asynccontextmanager
+async def elsewhere(net: Any) -> AsyncIterator[Any]:
+    """A node in a thread of its own, so that its frames arrive together as they do between machines."""
+    send, receive = trio.open_memory_channel[Any](1)
+    here = trio.lowlevel.current_trio_token()
 
+    async def serve() -> None:
+        over = trio.Event()
+        stop = partial(trio.lowlevel.current_trio_token().run_sync_soon, over.set)
+        async with net.node() as (transport, _):
+            here.run_sync_soon(send.send_nowait, (transport.host.get_id(), transport.addresses, stop))
+            await over.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, trio.run, serve)
+        with trio.fail_after(10):
+            peer, addresses, stop = await receive.receive()
+        try:
+            yield peer, addresses
+        finally:
+            stop()
+
+
+async def test_of_a_hundred_questions_one_after_another_each_is_answered(net: Any) -> None:
+    question = Message(type=Message.MessageType.FIND_NODE, key=record_key(TOPIC.key))
+    async with elsewhere(net) as (peer, addresses), net.node(addresses, ()) as (_, dht):
+        for _ in range(100):
+            answer = await dht._lookup.ask(peer, addresses, question)
+            assert answer.type == Message.MessageType.FIND_NODE
+
+
+async def test_a_question_that_was_ended_in_order_is_answered_to_the_end(net: Any) -> None:
+    question = Message(type=Message.MessageType.FIND_NODE, key=record_key(TOPIC.key))
+    async with net.node() as (server, _), net.transport(()) as client:
+        for _ in range(10):
+            stream = await client.open_stream(server.peer, server.addresses, KAD)
+            await stream.send(encode_varint_prefixed(question.SerializeToString()))
+            await stream.send_eof()
+            answer = b""
+            with anyio.fail_after(5):
+                while piece := await stream.receive():
+                    answer += piece
+            length, prefix = decode_varint_with_size(answer)
+            assert len(answer) == prefix + length > prefix
+            await stream.aclose()
+
+
+class Unidentified:
+    """A node that keeps to itself who it is, the first few times."""
+
+    def __init__(self, transport: Any, times: float, *, silent: bool) -> None:
+        self.asked: list[float] = []
+        self._times = times
+        self._silent = silent
+        self._identify = identify_handler_for(transport.host)
+        transport.host.set_stream_handler(IDENTIFY, self._answer)
+
+    async def _answer(self, stream: Any) -> None:
+        self.asked.append(trio.current_time())
+        if len(self.asked) > self._times:
+            await self._identify(stream)
+        elif self._silent:
+            await trio.sleep_forever()
+        else:
+            await stream.reset()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])
+async def test_a_bootstrap_peer_whose_first_identification_failed_is_asked_again(
+    net: Any, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr(tending, "IDENTIFY_SECONDS", 0.2)
+    async with net.node() as (server, _):
+        unidentified = Unidentified(server, 1, silent=silent)
+        async with net.node(server.addresses, ()) as (client, dht):
+            await net.eventually(lambda: dht.sources() == ("1 bootstrap peer (1 connected), 1 in the table",))
+            assert len(unidentified.asked) == 2
+            assert client.swarm.get_total_connections() == 1
+
+
+async def test_a_bootstrap_peer_that_never_identifies_itself_is_asked_less_and_less(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "IDENTIFY_SECONDS", 0.1)
+    async with net.node() as (server, _):
+        unidentified = Unidentified(server, float("inf"), silent=False)
+        async with net.node(server.addresses, ()) as (_, dht):
+            await net.eventually(lambda: len(unidentified.asked) == 5)
+            _, *pauses = (later - former for former, later in pairwise(unidentified.asked))
+            for pause, least in zip(pauses, (0.2, 0.4, 0.8), strict=True):
+                assert pause > least / 2
+            assert dht.sources() == ("1 bootstrap peer (1 connected), 0 in the table",)
+
+
+async def test_an_answer_of_nonsense_is_read_as_nothing() -> None:
     answer = Message()
     for identifier in (b"", b"\xff" * 1000, b"\x00$\x08\x01\x12 " + b"k" * 32):
         entry = answer.closerPeers.add()

@@ -115,7 +115,10 @@ async def test_a_peer_that_ignores_its_credit_is_cut_off(net: Any) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_what_all_streams_of_a_peer_hold_unread_is_bounded(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("resets", [False, True], ids=["open", "reset"])
+async def test_what_all_streams_of_a_peer_hold_unread_is_bounded(
+    net: Any, monkeypatch: pytest.MonkeyPatch, resets: bool
+) -> None:
     monkeypatch.setattr(yamux, "MOST_UNREAD", 8 * muxed_stream.INITIAL_WINDOW)
 
     async def never_reads(stream: Stream) -> None:
@@ -128,6 +131,8 @@ async def test_what_all_streams_of_a_peer_hold_unread_is_bounded(net: Any, monke
             while True:
                 stream = await client.negotiate(connection, "/phase/deaf/1")
                 await stream.send(b"x" * (muxed_stream.INITIAL_WINDOW - 1024))
+                if resets:
+                    stream.abandon()
         tasks.cancel_scope.cancel()
 
 

@@ -99,6 +99,52 @@ async def test_a_connection_whose_other_side_fell_silent_is_replaced(net: Any) -
         assert client.swarm.live(server.host.get_id()) is not stuck
 
 
+async def answers_and_resets(stream: Stream) -> None:
+    await stream.send(b"answer")
+    await stream.reset()
+
+
+async def test_what_arrived_before_a_reset_can_still_be_read(net: Any) -> None:
+    async with net.transport() as server, net.transport(()) as client, anyio.create_task_group() as tasks:
+        await tasks.start(server.serve, "/phase/abrupt/1", answers_and_resets)
+        stream = await client.open_stream(server.peer, server.addresses, "/phase/abrupt/1")
+        await net.eventually(lambda: stream._muxed.broken)
+        with pytest.raises(StreamBroken):
+            await stream.send(b"too late")
+        assert await stream.receive(4) == b"answ"
+        assert await stream.receive() == b"er"
+        for _ in range(2):
+            with pytest.raises(StreamBroken):
+                await stream.receive()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("last", ["aclose", "reset"])
+async def test_what_nobody_reads_of_a_stream_that_was_reset_is_not_kept(net: Any, last: str) -> None:
+    async with net.transport() as server, net.transport(()) as client, anyio.create_task_group() as tasks:
+        await tasks.start(server.serve, "/phase/abrupt/1", answers_and_resets)
+        stream = await client.open_stream(server.peer, server.addresses, "/phase/abrupt/1")
+        await net.eventually(lambda: stream._muxed.broken)
+        connection = client.swarm.live(server.host.get_id())
+        assert stream._muxed.stream_id not in connection.streams
+        assert connection._unread >= len(b"answer")
+        await getattr(stream, last)()
+        await net.eventually(lambda: connection._unread == 0)
+        tasks.cancel_scope.cancel()
+
+
+async def test_nothing_is_read_from_a_stream_that_was_reset_here(net: Any) -> None:
+    async with net.echoing() as server, net.transport(()) as client:
+        stream = await client.open_stream(server.peer, server.addresses, net.ECHO)
+        await stream.send(b"echo")
+        await net.eventually(lambda: bool(stream._muxed.unread))
+        await stream.reset()
+        with pytest.raises(StreamBroken):
+            await stream.receive()
+        connection = client.swarm.live(server.host.get_id())
+        await net.eventually(lambda: connection._unread == 0)
+
+
 async def test_cancelling_serve_ends_its_handlers_and_resets_their_streams(net: Any) -> None:
     ended = anyio.Event()
 

@@ -4,6 +4,8 @@ Source: the libp2p Kademlia DHT specification. What is done differently, and why
 
 * Only peers that were identified as a DHT server and a Phase node enter the routing table. py-libp2p takes whoever is
   mentioned by anybody, and whoever opens a DHT stream.
+* A stream that the asker ended in order is closed in order. py-libp2p's own streams raise at their end, which its
+  handler takes for a failure, so that it resets the stream behind its answer.
 * An inbound DHT stream has a deadline, and a peer a few of them at most. py-libp2p serves twelve in all, for as long as
   each peer likes.
 * Values are refused, as Phase has none. py-libp2p keeps up to fifty thousand of a megabyte each.
@@ -17,10 +19,12 @@ from collections.abc import Callable
 
 import trio
 from libp2p.abc import IHost, INetStream
+from libp2p.custom_types import TProtocol
 from libp2p.kad_dht.common import PROTOCOL_ID
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.kad_dht.peer_routing import PeerRouting
 from libp2p.kad_dht.routing_table import RoutingTable
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.peer.peerstore import PeerStoreError
@@ -59,6 +63,39 @@ class LocalRouting(PeerRouting):
         return self.routing_table.find_local_closest_peers(target_key, count)
 
 
+class EndingStream(INetStream):
+    """A stream that reads ``b""`` at its end, as py-libp2p's Kademlia handler expects it."""
+
+    def __init__(self, stream: INetStream) -> None:
+        self._stream = stream
+        self.muxed_conn = stream.muxed_conn
+        self.metric_send_channel = stream.metric_send_channel
+
+    async def read(self, n: int | None = None) -> bytes:
+        try:
+            return await self._stream.read(n)
+        except StreamEOF:
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+    async def reset(self) -> None:
+        await self._stream.reset()
+
+    def get_protocol(self) -> TProtocol | None:
+        return self._stream.get_protocol()
+
+    def set_protocol(self, protocol_id: TProtocol) -> None:
+        self._stream.set_protocol(protocol_id)
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self._stream.get_remote_address()
+
+
 class PhaseKad(KadDHT):
     """The DHT of one node."""
 
@@ -86,7 +123,7 @@ class PhaseKad(KadDHT):
         self._streams[peer] += 1
         try:
             with trio.move_on_after(STREAM_SECONDS) as patience:
-                await super().handle_stream(stream)
+                await super().handle_stream(EndingStream(stream))
             if patience.cancelled_caught:
                 await stream.reset()
         finally:

@@ -111,7 +111,9 @@ class YamuxStream(IMuxedStream):
         """Reset. Idempotent, never raises and never waits."""
         if not (self.finished_sending and self.finished_receiving):
             self.muxed_conn.send_rst(self.stream_id)
-        self.break_off()
+        self.muxed_conn.drop(self)
+        self.cut_off = True
+        self.lost()
 
     # --- for the connection ----------------------------------------------------------------------------------------
 
@@ -137,9 +139,9 @@ class YamuxStream(IMuxedStream):
         self._changed.set()
         self.muxed_conn.forget_if_done(self)
 
-    def break_off(self) -> None:
-        """The stream was reset, by either side."""
-        self.muxed_conn.drop(self)
+    def reset_by_peer(self) -> None:
+        """The peer gave the stream up. What had arrived can still be read."""
+        self.muxed_conn.forget(self)
         self.cut_off = True
         self.lost()
 

@@ -9,14 +9,18 @@ import trio
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 
-from plasm.ports import AddressRefused, PeerId
+from plasm.ports import AddressRefused, PeerId, TransportError
+from plasm_libp2p.identification import identify
 from plasm_libp2p.kademlia import PhaseKad
 from plasm_libp2p.lookup import CLOSEST, Lookup
 from plasm_libp2p.peers import Event
 from plasm_libp2p.transport import Libp2p
+from plasm_libp2p.yamux import YamuxConnection
 
 FIRST_RETRY_SECONDS = 0.25
 LAST_RETRY_SECONDS = 30.0
+IDENTIFY_SECONDS = 2.0
+"""For a bootstrap peer to come into the table before it is asked again who it is; then twice as long each time."""
 MOST_WAITING = 1024
 """Peers that wait to be let in or checked; more than a table holds, so that only a flood loses one."""
 SETTLE_SECONDS = 0.05
@@ -80,11 +84,27 @@ class Tending:
                 self._transport.log.debug("bootstrap peer %s: %s", peer, error)
             else:
                 begin = trio.current_time()
-                await connection.event_closed.wait()
+                await self._stay(ID.from_string(peer), connection)
                 if trio.current_time() - begin > delay:
                     delay = FIRST_RETRY_SECONDS
             await trio.sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  # so that not all come back at once
             delay = min(delay * 2, LAST_RETRY_SECONDS)
+
+    async def _stay(self, peer: ID, connection: YamuxConnection) -> None:
+        """Until `connection` is closed; `peer` is asked again who it is while that keeps it out of the table."""
+        pause = IDENTIFY_SECONDS
+        while True:
+            with trio.move_on_after(pause):
+                await connection.event_closed.wait()
+                return
+            if self._kad.table.peer_in_table(peer):
+                pause = LAST_RETRY_SECONDS
+                continue
+            try:
+                await identify(self._transport, peer)
+            except TransportError as error:
+                self._transport.log.debug("bootstrap peer %s is not in the routing table: %s", peer, error)
+            pause = min(pause * 2, LAST_RETRY_SECONDS)
 
     async def _admit(self) -> None:
         async with trio.open_nursery() as nursery:

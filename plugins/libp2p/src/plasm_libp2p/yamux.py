@@ -238,6 +238,10 @@ class YamuxConnection(IMuxedConn):
         """Take `stream` and what it holds off the books."""
         self._unread -= len(stream.unread)
         stream.unread.clear()
+        self.forget(stream)
+
+    def forget(self, stream: YamuxStream) -> None:
+        """No frame is for `stream` any more. What it holds unread counts until it is read or dropped."""
         if self.streams.pop(stream.stream_id, None) is not None and not stream.outbound:
             self._inbound -= 1
 
@@ -294,7 +298,7 @@ class YamuxConnection(IMuxedConn):
                 return False
             stream.arrived(data)
         if flags & RST:
-            stream.break_off()
+            stream.reset_by_peer()
         elif flags & FIN:
             stream.ended()
         return True
