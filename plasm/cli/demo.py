@@ -53,9 +53,11 @@ def command(context: Context, *, discovery: str | None, as_json: bool) -> None:
     plan = context.plan(PORTS)
     if not plan.writes:
         raise DemoFailed("the demo speaks with its nodes over their control sockets", "choose a profile that may write")
-    arguments = ["--plugins", ",".join(context.plugins)] if context.plugins else []
-    if context.profile is not None:
-        arguments += ["--profile", context.profile]
+    # The nodes have homes of their own: what this one's configuration selects is named to them.
+    selected = ",".join(each.registered.qualified for each in plan.selected)
+    arguments = ["--plugins", selected]
+    if plan.profile.name:
+        arguments += ["--profile", plan.profile.name]
     say = _silent if as_json else _say
     delivered = anyio.run(_demonstrate, arguments, say)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 from plasm.errors import printable
 
@@ -13,6 +14,12 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(printable, super().formatException(ei).splitlines()))
+
+    def formatStack(self, stack_info: str) -> str:
+        return "\n".join(map(printable, super().formatStack(stack_info).splitlines()))
 
 
 def configure_logging(verbose: bool) -> None:

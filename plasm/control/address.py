@@ -10,6 +10,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import ByteStream
 
+from plasm.jobs.framing import FrameCut
+
 SOCKET_NAME = "control.sock"
 _LONGEST_ADDRESS = 100
 """A socket address holds 108 bytes, its end included."""
@@ -36,8 +38,10 @@ class ControlSource:
         self._stream = stream
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """What has arrived, `max_bytes` at most; nothing at the end."""
+        """What has arrived, `max_bytes` at most; nothing at the end. Raises :exc:`FrameCut`."""
         try:
             return await self._stream.receive(max_bytes)
         except anyio.EndOfStream:
             return b""
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise FrameCut(f"the control socket broke: {error}") from None

@@ -33,7 +33,7 @@ from plasm.control.messages import (
 from plasm.errors import PlasmError
 from plasm.jobs.client import Detached, InvalidAddress, NoNode, SeenNode, UnknownJob
 from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, Report, Submission
-from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
+from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
 from plasm.jobs.receipt import ReceiptRefused, verify_receipt
 from plasm.jobservice import Hosted, NotExecuted, Sent
@@ -143,16 +143,22 @@ class RemoteJobs:
 
     @contextlib.asynccontextmanager
     async def _ask(self, request: Message, *bulk: bytes) -> AsyncIterator[FrameReader]:
+        stream: ByteStream | None = None
         try:
-            stream = await self._connect()
-            async with stream:
+            try:
+                stream = await self._connect()
                 await stream.send(encode(request))
                 for data in bulk:
                     for start in range(0, len(data), MAX_CHUNK):
                         await stream.send(encode(Piece(data=data[start : start + MAX_CHUNK])))
-                yield FrameReader(ControlSource(stream))
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, ProtocolViolation, FrameError) as error:
+            except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+                raise FrameCut(str(error)) from None
+            yield FrameReader(ControlSource(stream))
+        except (ProtocolViolation, FrameError) as error:
             raise NodeGone(f"the running node went away: {error}", "look at its log, and ask again") from None
+        finally:
+            if stream is not None:
+                await anyio.aclose_forcefully(stream)
 
 
 def _submit(submission: Submission, name: str, peers: Sequence[str], look_seconds: float, *, detach: bool) -> Submit:

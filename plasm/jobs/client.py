@@ -38,7 +38,8 @@ _RECONNECT_FIRST_SECONDS = 0.2
 _GIVE_UP_SECONDS = 2
 """Two round trips on a connection that is up; whoever was interrupted does not want to wait for more."""
 _DESCRIPTIONS_AT_ONCE = 16
-_MOST_NODES = 4096
+_ATTEMPTS_PER_NODE = 2
+_MOST_ATTEMPTS = 32
 
 
 class NoNode(PlasmError):
@@ -257,8 +258,13 @@ class Client:
                 looked += anyio.current_time() - began
                 if waiting.cancelled_caught:
                     break
+                # A node that failed gets a second chance under new addresses, and no more.
+                if [peer for peer, _ in failures].count(found.peer) >= _ATTEMPTS_PER_NODE:
+                    continue
                 if done := await tried(found):
                     return done[0]
+                if len(failures) >= _MOST_ATTEMPTS:
+                    break
         raise _no_node(failures, f"looked {look_seconds:g} s by {where}")
 
     async def _run_on(self, found: Found, submission: Submission, name: str, report: Report) -> Delivered:

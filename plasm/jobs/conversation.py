@@ -37,6 +37,7 @@ from plasm.jobs.messages import (
 from plasm.jobs.receipt import ReceiptRefused, Statement, hold_against, verify_receipt
 from plasm.ports import Digest, PeerId, Stream, StreamBroken
 
+STATES = ("transferring", "queued", "compiling", "running")
 ANSWER_SECONDS = 30
 """A node answers or shows a sign of life within this; three of its heartbeats."""
 TRANSFER_SECONDS = 120
@@ -149,7 +150,7 @@ class Conversation:
             if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
                 raise _unexpected(accepted)
             report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
-            with anyio.fail_after(TRANSFER_SECONDS):
+            with _transfer("sending the module and the input"):
                 if "module" in accepted.needs:
                     await send_pieces(self.stream, submission.module)
                 if "stdin" in accepted.needs:
@@ -174,7 +175,9 @@ class Conversation:
         """Wait for the result and verify it. Raises :exc:`AttemptFailed`; what is refused is not returned."""
         with _attempt():
             while isinstance(reply := await self._receive(), Progress):
-                report(Event(kind=one_line(reply.state), node=self.node, ahead=reply.ahead))
+                # A state that is not one of these is a node's own word, and no event of ours.
+                state = reply.state if reply.state in STATES else "running"
+                report(Event(kind=state, node=self.node, ahead=reply.ahead))
             if not isinstance(reply, Result) or reply.job_id != expected.job_id:
                 raise _unexpected(reply)
             stdout, stderr = await self._outputs(reply, expected.job.manifest.output_bytes)
@@ -227,7 +230,7 @@ class Conversation:
             return reply.stdout, reply.stderr
         if reply.stdout_size + reply.stderr_size > most:
             raise AttemptFailed("the node claims more output than the job may write")
-        with anyio.fail_after(TRANSFER_SECONDS):
+        with _transfer("receiving the output"):
             return await self._pieces(reply.stdout_size), await self._pieces(reply.stderr_size)
 
     async def _pieces(self, size: int) -> bytes:
@@ -268,6 +271,15 @@ def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
         nonce=submission.nonce,
         job=submission.job,
     )
+
+
+@contextlib.contextmanager
+def _transfer(what: str) -> Iterator[None]:
+    """Bulk bytes have a deadline of their own; over a link that is too slow for it the same is not tried again."""
+    with anyio.CancelScope(deadline=anyio.current_time() + TRANSFER_SECONDS) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise AttemptFailed(f"{what} took longer than {TRANSFER_SECONDS} s")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from plasm.ports import Bootstrapped, CapabilityTopic, Discovery, DiscoveryError
 ARCHITECTURES = ("x86_64", "arm64")
 _FOUND_WAITING = 256
 _MOST_PEERS = 4096
+_MOST_ADDRESSES = 64
 
 
 def topics_for(runtimes: Sequence[str], arch: str | None) -> list[Topic]:
@@ -47,12 +48,16 @@ async def finding(
             await discovery.find(topic, found)
         except DiscoveryError as error:
             log.warning("%s cannot look: %s", name, error)
+        except Exception as error:
+            # A driver that breaks costs what it would have found, and nothing else.
+            log.warning("%s broke while it looked: %.300r", name, error)
+            log.debug("%s", name, exc_info=True)
 
     async def merge() -> None:
         seen: dict[str, set[str]] = {}
         async for found in receive:
             known = seen.get(found.peer)
-            if known is not None and set(found.addresses) <= known:
+            if known is not None and (set(found.addresses) <= known or len(known) >= _MOST_ADDRESSES):
                 continue
             if known is None and len(seen) >= _MOST_PEERS:
                 continue
