@@ -164,14 +164,15 @@ async def test_more_providers_than_py_libp2p_keeps_are_kept(net: Any) -> None:
     from libp2p.peer.peerinfo import PeerInfo
     from multiaddr import Multiaddr
 
+    key = record_key(TOPIC.key)
     async with net.node() as (_, dht):
         for _ in range(300):
             peer = ID.from_pubkey(create_new_key_pair().public_key)
-            dht._kad.records.add_provider(b"key", PeerInfo(peer, [Multiaddr("/ip4/127.0.0.1/tcp/1")]))
-        assert len(dht._kad.records.get_providers(b"key")) == 256
+            dht._kad.records.add_provider(key, PeerInfo(peer, [Multiaddr("/ip4/127.0.0.1/tcp/1")]))
+        assert len(dht._kad.records.get_providers(key)) == 256
         for number in range(5000):
-            dht._kad.records.add_provider(b"%d" % number, PeerInfo(peer, []))
-        assert dht._kad.records.size() <= 4096 + 256
+            dht._kad.records.add_provider(record_key(str(number)), PeerInfo(peer, []))
+        assert dht._kad.records.size() <= 64 + 256
 
 
 async def test_a_peer_that_speaks_no_phase_protocol_is_not_kept(net: Any) -> None:

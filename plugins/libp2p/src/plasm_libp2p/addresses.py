@@ -17,6 +17,8 @@ LONGEST_ADDRESS = 512
 _HOSTS = {"ip4", "ip6", "dns", "dns4", "dns6"}
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _MOST_RESOLVED = 8
+_PUBLIC = "8.8.8.8"
+"""Any address of the public Internet; nothing is sent there."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,13 @@ def allowed(address: TcpAddress, allows: AddressFilter) -> bool:
 async def resolve(address: TcpAddress, allows: AddressFilter) -> list[TcpAddress]:
     """The IP addresses behind `address`, only those that are allowed.
 
+    To resolve a name takes packets to whoever knows it, so that none is where public addresses are not allowed.
+
     Raises :exc:`AddressRefused` where none is left, and :exc:`OSError` where a name is unknown.
     """
     if address.kind in _FAMILIES:
+        if not allows(_PUBLIC):
+            raise AddressRefused(f"{address} is a name, and names are not resolved where public addresses are refused")
         results = await anyio.getaddrinfo(
             address.host, address.port, family=_FAMILIES[address.kind], type=socket.SOCK_STREAM
         )

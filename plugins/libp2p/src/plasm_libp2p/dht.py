@@ -30,7 +30,7 @@ from plasm.ports import (
     Transport,
     TransportError,
 )
-from plasm_libp2p.addresses import parse
+from plasm_libp2p.addresses import allowed, parse
 from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import DhtOptions
 from plasm_libp2p.kademlia import KAD, PhaseKad
@@ -136,7 +136,8 @@ class Dht:
     async def find(self, topic: Topic, found: ObjectSendStream[Found]) -> None:
         key = record_key(topic.key)
         sent: dict[PeerId, frozenset[str]] = {}
-        results: list[Found] = []
+        # Of each peer the newest only, so that no more than `sent` holds waits for whoever takes them.
+        results: dict[PeerId, Found] = {}
         fresh = trio.Event()
 
         def provider(peer: PeerId, addresses: tuple[str, ...]) -> None:
@@ -145,7 +146,7 @@ class Dht:
                 return
             if len(sent) < MOST_FOUND or peer in sent:
                 sent[peer] = frozenset(usable)
-                results.append(Found(peer, usable, "dht"))
+                results[peer] = Found(peer, usable, "dht")
                 fresh.set()
 
         async def look() -> None:
@@ -167,7 +168,7 @@ class Dht:
                     await fresh.wait()
                     fresh = trio.Event()
                     while results:
-                        await found.send(results.pop(0))
+                        await found.send(results.pop(next(iter(results))))
 
     def _written(self, info: PeerInfo) -> tuple[str, ...]:
         peer = info.peer_id.to_base58()
@@ -176,11 +177,9 @@ class Dht:
 
     def _usable(self, address: str) -> bool:
         try:
-            parsed = parse(address)
+            return allowed(parse(address), self._scope.allows)
         except AddressRefused:
             return False
-        # Names are resolved, and what is behind them filtered, when they are dialed.
-        return parsed.kind.startswith("dns") or self._scope.allows(parsed.host)
 
     def sources(self) -> Sequence[str]:
         peers = self._tending.bootstrap

@@ -20,7 +20,8 @@ class Libp2pOptions(Options, frozen=True, kw_only=True):
     stream_timeout_seconds: float = 5.0
     """For agreeing on the protocol of a new stream."""
     max_connections: int = 512
-    """Of peers that have proven who they are; beyond it the longest idle one makes room."""
+    """Of peers that have proven who they are; beyond it the longest idle one makes room: without streams, or
+    with streams on which nothing moved for a minute. Where there is none, the newcomer is refused."""
     max_handshakes: int = 128
     """Inbound connections that have proven nothing yet; beyond it the oldest makes room."""
 

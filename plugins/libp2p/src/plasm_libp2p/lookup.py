@@ -77,7 +77,8 @@ def _read_address(raw: bytes, peer: PeerId) -> str | None:
         address = parse(text if "/p2p/" in text else f"{text}/p2p/{peer}")
     except Exception:  # multiaddr raises whatever its codecs raise
         return None
-    return str(address) if address.peer == peer else None
+    # A name would make this node ask the resolver for whatever a stranger likes.
+    return str(address) if address.peer == peer and address.kind in ("ip4", "ip6") else None
 
 
 class Lookup:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import islice
 
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.crypto.keys import PublicKey
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
@@ -27,11 +29,17 @@ Watcher = Callable[[ID, Event], None]
 
 
 class PeerBook(PeerStore):
-    """The peer store of one host. It holds little of each peer, as all of it is the peer's word."""
+    """The peer store of the host `own`. It holds little of each peer, as all of it is the peer's word.
 
-    def __init__(self) -> None:
+    Of more than ``max_peers`` it forgets those that it heard of longest ago, but never itself nor who is connected.
+    py-libp2p's forgets who has no addresses first, and that is itself.
+    """
+
+    def __init__(self, own: ID) -> None:
         super().__init__()
         self.watchers: list[Watcher] = []
+        self.is_connected: Callable[[ID], bool] = lambda peer: False
+        self._own = own
 
     def tell(self, peer: ID, event: Event) -> None:
         """Call every watcher."""
@@ -40,18 +48,45 @@ class PeerBook(PeerStore):
 
     def set_protocols(self, peer_id: ID, protocols: Sequence[str]) -> None:
         super().set_protocols(peer_id, list(protocols)[:MOST_PROTOCOLS])
+        self.heard_of(peer_id)
         self.tell(peer_id, Event.IDENTIFIED)
 
     def add_protocols(self, peer_id: ID, protocols: Sequence[str]) -> None:
         super().add_protocols(peer_id, list(protocols)[:MOST_PROTOCOLS])
+        self.heard_of(peer_id)
         self.tell(peer_id, Event.IDENTIFIED)
 
     def add_addrs(self, peer_id: ID, addrs: Sequence[Multiaddr], ttl: int = 0) -> None:
+        # A stranger's word must not choose which names this node asks the resolver for.
+        addrs = [address for address in addrs if not str(address).startswith("/dns")]
         known = self.peer_data_map[peer_id].get_addrs() if peer_id in self.peer_data_map else []
         if len(known) + len(addrs) > MOST_ADDRESSES:
             self.clear_addrs(peer_id)
         # A peer says its addresses when it connects, and keeps them for as long as it stays, which may be months.
-        super().add_addrs(peer_id, list(addrs)[:MOST_ADDRESSES], max(ttl, KEEP_SECONDS))
+        super().add_addrs(peer_id, addrs[:MOST_ADDRESSES], max(ttl, KEEP_SECONDS))
+        self.heard_of(peer_id)
+
+    def add_pubkey(self, peer_id: ID, pubkey: PublicKey) -> None:
+        super().add_pubkey(peer_id, pubkey)
+        self.heard_of(peer_id)
+
+    def heard_of(self, peer: ID) -> None:
+        """Forget `peer` last of all that are known now."""
+        data = self.peer_data_map.pop(peer, None)
+        if data is not None:
+            self.peer_data_map[peer] = data
+        self._enforce_peer_limit()
+
+    def _enforce_peer_limit(self) -> None:
+        excess = len(self.peer_data_map) - self.max_peers
+        if excess <= 0:
+            return
+        # The newest may be about to connect.
+        *older, _ = self.peer_data_map
+        forgettable = (peer for peer in older if peer != self._own and not self.is_connected(peer))
+        for peer in list(islice(forgettable, excess)):
+            self.peer_record_map.pop(peer, None)
+            del self.peer_data_map[peer]
 
 
 class Notices(INotifee):
@@ -68,6 +103,7 @@ class Notices(INotifee):
         if not network.connections.get(peer):
             # The next connection may be to another version of it.
             self._book.clear_protocol_data(peer)
+            self._book.heard_of(peer)
             self._book.tell(peer, Event.DISCONNECTED)
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:

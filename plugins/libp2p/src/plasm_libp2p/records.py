@@ -14,40 +14,66 @@ from libp2p.abc import IHost
 from libp2p.kad_dht.provider_store import ProviderStore
 from libp2p.peer.peerinfo import PeerInfo
 
-MOST_TOPICS = 4096
+MOST_RECORDS = 16384
+MOST_TOPICS_OF_PEER = 64
+"""That one peer announces; honest ones announce a few."""
 MOST_PROVIDERS = 256
 """Of one topic; an answer that names them all stays under 64 KiB."""
 MOST_ADDRESSES = 16
+_KEY_START = b"\x12\x20"
+_KEY_SIZE = 34
 
 
 class BoundedRecords(ProviderStore):
-    """Provider records by topic key; what is announced last pushes out what was announced first."""
+    """Provider records by topic key, which is a SHA-256 multihash; others are ignored.
+
+    What is announced last pushes out what was announced first: by the same peer where that holds too many, else by the
+    peer that holds most, so that nobody's announcements cost others theirs. The node's own records stay.
+    """
 
     def __init__(self, host: IHost, seconds: float, changed: Callable[[], None]) -> None:
         super().__init__(host)
+        self._own = str(host.get_id())
         self._seconds = seconds
         self._changed = changed
-        self._topics: OrderedDict[bytes, OrderedDict[str, tuple[PeerInfo, float]]] = OrderedDict()
+        self._topics: dict[bytes, OrderedDict[str, tuple[PeerInfo, float]]] = {}
+        self._held: dict[str, OrderedDict[bytes, None]] = {}
+        """The topics of each other peer, the one that it announced last at the end."""
+        self._size = 0
 
     def add_provider(self, key: bytes, provider: PeerInfo) -> None:
-        records = self._topics.setdefault(key, OrderedDict())
-        self._topics.move_to_end(key)
+        if len(key) != _KEY_SIZE or not key.startswith(_KEY_START):
+            return
         name = str(provider.peer_id)
+        self.remove_provider(key, name)
+        records = self._topics.setdefault(key, OrderedDict())
         records[name] = (PeerInfo(provider.peer_id, provider.addrs[:MOST_ADDRESSES]), time.monotonic())
-        records.move_to_end(name)
+        self._size += 1
+        if name != self._own:
+            held = self._held.setdefault(name, OrderedDict())
+            held[key] = None
+            if len(held) > MOST_TOPICS_OF_PEER:
+                self.remove_provider(next(iter(held)), name)
         if len(records) > MOST_PROVIDERS:
-            records.popitem(last=False)
-        if len(self._topics) > MOST_TOPICS:
-            self._topics.popitem(last=False)
+            self.remove_provider(key, next(other for other in records if other != self._own))
+        if self._size > MOST_RECORDS and self._held:
+            most = max(self._held, key=lambda other: len(self._held[other]))
+            self.remove_provider(next(iter(self._held[most])), most)
         self._changed()
 
     def remove_provider(self, key: bytes, peer: str) -> None:
         """Forget what `peer` announced under `key`."""
         records = self._topics.get(key)
-        if records is not None:
-            records.pop(peer, None)
-            if not records:
-                del self._topics[key]
+        if records is None or records.pop(peer, None) is None:
+            return
+        self._size -= 1
+        if not records:
+            del self._topics[key]
+        held = self._held.get(peer)
+        if held is not None:
+            held.pop(key, None)
+            if not held:
+                del self._held[peer]
 
     def get_providers(self, key: bytes) -> list[PeerInfo]:
         self._forget_old(key)
@@ -64,4 +90,4 @@ class BoundedRecords(ProviderStore):
             self.remove_provider(key, name)
 
     def size(self) -> int:
-        return sum(len(records) for records in self._topics.values())
+        return self._size

@@ -26,6 +26,7 @@ from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, ISecureConn
 from libp2p.custom_types import StreamHandlerFn, TProtocol
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
@@ -39,6 +40,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from plasm.drivers import AddressFilter
 from plasm.ports import AddressRefused
 from plasm_libp2p.addresses import TcpAddress, parse, resolve
+from plasm_libp2p.failures import warn
 from plasm_libp2p.hooks import Libp2pOptions
 from plasm_libp2p.noise import NoiseSecurity
 from plasm_libp2p.wire import WireConnection
@@ -47,6 +49,8 @@ from plasm_libp2p.yamux import YamuxConnection
 YAMUX = TProtocol("/yamux/1.0.0")
 HANDSHAKE_SECONDS = 10.0
 """For an inbound connection to prove who it is; a busy machine on a slow link needs about one."""
+QUIET_SECONDS = 60.0
+"""A connection with streams on which nothing moved for this long may make room as one without."""
 MOST_ADDRESSES = 16
 """Of one peer that are tried."""
 
@@ -97,7 +101,7 @@ class PhaseSwarm(Swarm):
         options: Libp2pOptions,
         log: logging.Logger,
     ) -> None:
-        # `accept` and `dial` keep the limit that counts, so that the Swarm's own never has to.
+        # `add_conn` keeps the limit that counts, so that the Swarm's own never has to.
         most = 2 * options.max_connections
         config = ConnectionConfig(max_connections=most, high_watermark=most, low_watermark=0, min_connections=0)
         super().__init__(peer, peerstore, upgrader, transports=[], connection_config=config)
@@ -186,7 +190,6 @@ class PhaseSwarm(Swarm):
             connected.close()
             raise
         try:
-            self._make_room()
             await self.upgrade_outbound_raw_conn(wire, peer)
         except BaseException:
             wire.abort()
@@ -196,19 +199,25 @@ class PhaseSwarm(Swarm):
             raise SwarmException("the connection broke at once")
         return connection
 
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        # Only now the peer has proven who it is: whoever has not makes nobody go.
+        self._make_room()
+        return await super().add_conn(muxed_conn, direction)
+
     def _make_room(self) -> None:
-        """Close the connections that have no streams, oldest first, until one more fits."""
-        connections = [connection for of_peer in self.connections.values() for connection in of_peer]
-        excess = len(connections) - self._options.max_connections + 1
-        for connection in connections:
-            if excess <= 0:
-                return
-            muxed = connection.muxed_conn
-            if isinstance(muxed, YamuxConnection) and not muxed.streams:
-                muxed.shut()
-                excess -= 1
-        if excess > 0:
+        """Close the connections on which nothing moved for longest, until one more fits.
+
+        Raises :exc:`SwarmException` where that is not enough, as streams on the others moved lately.
+        """
+        everything = (connection.muxed_conn for of_peer in self.connections.values() for connection in of_peer)
+        up = [muxed for muxed in everything if isinstance(muxed, YamuxConnection) and not muxed.is_closed]
+        quiet_since = trio.current_time() - QUIET_SECONDS
+        idle = sorted((one for one in up if not one.streams or one.moved <= quiet_since), key=lambda one: one.moved)
+        excess = len(up) - self._options.max_connections + 1
+        if excess > len(idle):
             raise SwarmException("too many connections")
+        for connection in idle[: max(excess, 0)]:
+            connection.shut()
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
@@ -239,7 +248,6 @@ class PhaseSwarm(Swarm):
         self._handshakes[wire] = None
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
-                self._make_room()
                 muxed = await self.upgrade_inbound_raw_conn(wire, Multiaddr(listening_on))
         except Exception as error:
             self._log.debug("no connection from %s: %s", wire.get_remote_address()[0], type(error).__name__)
@@ -257,7 +265,7 @@ class PhaseSwarm(Swarm):
             try:
                 await stream_handler(stream)
             except Exception as error:
-                self._log.warning("a stream handler failed: %s", type(error).__name__, exc_info=error)
+                warn(self._log, "a stream handler failed", error)
                 await stream.reset()
 
         super().set_stream_handler(guarded)

@@ -35,6 +35,7 @@ from plasm.ports import (
     TransportError,
 )
 from plasm_libp2p.addresses import TcpAddress, allowed, expand, parse, resolve
+from plasm_libp2p.failures import warn
 from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import Libp2pOptions
 from plasm_libp2p.key import key_pair
@@ -161,7 +162,7 @@ class Libp2p:
             self.log.debug("a stream of %s broke: %s", protocol, error)
             await stream.reset()
         except Exception as error:
-            self.log.warning("the handler of %s failed: %s", protocol, type(error).__name__, exc_info=error)
+            warn(self.log, f"the handler of {protocol} failed", error)
             await stream.reset()
         except BaseException:
             await stream.reset()
@@ -228,10 +229,11 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
     signer = scope.require(Signer)
     pair = key_pair(signer)
     identifier = ID.from_pubkey(pair.public_key)
-    book = PeerBook()
+    book = PeerBook(identifier)
     book.add_key_pair(identifier, pair)
     security = NoiseSecurity(pair)
     swarm = PhaseSwarm(identifier, book, Upgrader(security, scope.log), scope.allows, options, scope.log)
+    book.is_connected = lambda peer: bool(swarm.connections.get(peer))
     transport: Libp2p | None = None
 
     def advertised(_candidates: list[Multiaddr]) -> list[Multiaddr]:

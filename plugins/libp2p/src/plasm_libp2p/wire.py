@@ -116,10 +116,6 @@ class WireConnection(IRawConnection):
             del self._unsent[: self._send(self._unsent)]
         self.unsent_event = trio.Event()
 
-    def unsent(self) -> int:
-        """Bytes that the kernel has not taken yet."""
-        return len(self._unsent)
-
     async def read(self, n: int | None = None) -> bytes:
         if not self.received:
             await self.fill()

@@ -19,6 +19,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError, MuxedStreamReset
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from plasm_libp2p.failures import warn
 from plasm_libp2p.muxed_stream import YamuxStream
 from plasm_libp2p.noise import NoiseSession
 
@@ -61,6 +62,8 @@ class YamuxConnection(IMuxedConn):
         self._pongs: dict[int, trio.Event] = {}
         self._next_ping = 0
         self._heard = trio.current_time()
+        self.moved = self._heard
+        """When the last stream was opened or the last data sent or received, on trio's clock."""
         self._tasks = trio.CancelScope()
         self._log = log or logging.getLogger(__name__)
 
@@ -97,9 +100,9 @@ class YamuxConnection(IMuxedConn):
                     nursery.cancel_scope.cancel()
         except* (ConnectionClosedError, MuxedConnUnavailable):
             pass
-        except* Exception:
+        except* Exception as group:
             # py-libp2p ends the whole node where this task raises.
-            self._log.exception("the connection with %s failed", self.session.peer)
+            warn(self._log, f"the connection with {self.session.peer} failed", group)
         finally:
             self.event_started.set()
             self.shut()
@@ -151,6 +154,7 @@ class YamuxConnection(IMuxedConn):
         else:
             chunks = (data[at : at + LARGEST_FRAME] for at in range(0, len(data), LARGEST_FRAME))
             frames = b"".join(_HEADER.pack(0, DATA, 0, identifier, len(chunk)) + chunk for chunk in chunks)
+        self.moved = trio.current_time()
         try:
             self.session.send_nowait(frames)
         except ConnectionClosedError:
@@ -206,6 +210,7 @@ class YamuxConnection(IMuxedConn):
         stream = YamuxStream(self, self._next_stream, outbound=True)
         self._next_stream += 2
         self.streams[stream.stream_id] = stream
+        self.moved = trio.current_time()
         self.send_control(WINDOW_UPDATE, SYN, stream.stream_id, 0)
         return stream
 
@@ -294,6 +299,7 @@ class YamuxConnection(IMuxedConn):
                 return False
             stream.receive_credit -= len(data)
             self._unread += len(data)
+            self.moved = self._heard
             if self._unread > MOST_UNREAD:
                 return False
             stream.arrived(data)
@@ -319,5 +325,6 @@ class YamuxConnection(IMuxedConn):
             return True
         self.streams[identifier] = stream
         self._inbound += 1
+        self.moved = self._heard
         self.send_control(WINDOW_UPDATE, ACK, identifier, 0)
         return True
