@@ -45,11 +45,16 @@ class Node:
     worker: Worker
     client: Client
     settings: NodeSettings
+    responder: Responder
 
     async def drain(self) -> None:
-        """Take nothing new and wait, as long as the settings allow, for what runs. What waits stays in the journal."""
+        """Take nothing new and wait, as long as the settings allow, for what runs and for its results to be sent.
+
+        What waits stays in the journal.
+        """
         with anyio.move_on_after(self.settings.drain_seconds):
             await self.worker.drain()
+            await self.responder.drain()
 
 
 def admission_for(ports: OpenPorts, settings: NodeSettings) -> Admission:
@@ -140,7 +145,7 @@ async def open_node(
                     for runtime in runtimes:
                         tasks.start_soon(_advertise, name, discovery, runtime, ports, log)
                 try:
-                    yield Node(ports.peer, addresses, worker, client, settings)
+                    yield Node(ports.peer, addresses, worker, client, settings, responder)
                 finally:
                     tasks.cancel_scope.cancel()
 
@@ -159,6 +164,10 @@ async def _advertise(name: str, discovery: Discovery, runtime: str, ports: OpenP
             )
         except DiscoveryError as error:
             log.warning("%s cannot announce this node: %s", name, error)
+        except Exception as error:
+            # A driver that breaks is tried again later, and ends nothing else.
+            log.error("%s broke while it announced this node: %.300r", name, error)
+            log.debug("%s", name, exc_info=True)
         # An announcement that ended is made again: the link may be back.
         await anyio.sleep(_ADVERTISE_AGAIN_SECONDS)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +38,11 @@ TRANSFERRING, QUEUED, RUNNING, DONE, CANCELLED, FAILED = (
     "failed",
 )
 UNFINISHED = (TRANSFERRING, QUEUED, RUNNING)
+_IS_UNFINISHED = "state IN ('transferring', 'queued', 'running')"
 _PENDING_WRITES = 1024
+_ANY_SIZE = 2**62
+ENDED_JOBS = 100_000
+"""Of jobs that have ended, however small what is kept of them is, no more than this are remembered."""
 _CLOSE_SECONDS = 10
 """A commit of what is pending takes milliseconds; a disk that hangs for longer than this must not hold the node."""
 
@@ -85,6 +91,13 @@ class Ending:
     stderr: bytes = field(default=b"", repr=False)
     receipt: bytes = field(default=b"", repr=False)
     detail: str = ""
+    left_out: int = 0
+    """Bytes of standard output and error that are in the journal and not here."""
+
+    def without_much(self, most_output: int) -> Ending:
+        """The same, with the output left out where it is larger than `most_output` bytes."""
+        size = len(self.stdout) + len(self.stderr)
+        return replace(self, stdout=b"", stderr=b"", left_out=size) if size > most_output else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +146,8 @@ class Journal:
             lambda database: database.execute(
                 "INSERT INTO jobs (id, client, nonce, digest, job, module, module_size, stdin_size, stdin, runtime,"
                 " state, accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " state = excluded.state, runtime = excluded.runtime, stdin = excluded.stdin, attempts = 0,"
-                " accepted = excluded.accepted, finished = NULL"
+                " state = excluded.state, runtime = excluded.runtime, job = excluded.job, stdin = excluded.stdin,"
+                " attempts = 0, accepted = excluded.accepted, finished = NULL, held = 0"
                 " WHERE jobs.state IN ('cancelled', 'failed', 'transferring')",
                 row,
             )
@@ -187,7 +200,7 @@ class Journal:
         await self._write(
             lambda database: database.execute(
                 "UPDATE jobs SET state = ?, finished = ?, verdict = ?, exit_code = ?, stdout = ?, stderr = ?,"
-                " receipt = ?, detail = ?, held = ?, stdin = NULL WHERE id = ?"
+                " receipt = ?, detail = ?, held = ?, stdin = NULL, job = x'' WHERE id = ?"
                 " AND state IN ('transferring', 'queued', 'running')",
                 values,
             )
@@ -199,15 +212,26 @@ class Journal:
         return bytes(row[0]) if row and row[0] is not None else b""
 
     async def find(self, job_id: str) -> Accepted | None:
-        """The job as it was accepted, with its present state."""
-        row = await self._read(lambda d: d.execute(f"{_SELECT} WHERE id = ?", (job_id,)).fetchone())
+        """An unfinished job as it was accepted, with its present state; ``None`` where it ended or is not known."""
+        row = await self._read(
+            lambda d: d.execute(f"{_SELECT} WHERE id = ? AND {_IS_UNFINISHED}", (job_id,)).fetchone()
+        )
         return _accepted(row) if row else None
 
-    async def ending(self, job_id: str) -> Ending | None:
-        """How a job ended; ``None`` where it has not, or is not known."""
+    async def client(self, job_id: str) -> PeerId | None:
+        """Who sent the job; ``None`` where it is not known."""
+        row = await self._read(lambda d: d.execute("SELECT client FROM jobs WHERE id = ?", (job_id,)).fetchone())
+        return PeerId(row[0]) if row else None
+
+    async def ending(self, job_id: str, most_output: int | None = None) -> Ending | None:
+        """How a job ended; ``None`` where it has not, or is not known. Output above `most_output` bytes is left out."""
+        most = most_output if most_output is not None else _ANY_SIZE
         row = await self._read(
             lambda d: d.execute(
-                "SELECT state, verdict, exit_code, stdout, stderr, receipt, detail FROM jobs WHERE id = ?", (job_id,)
+                "SELECT state, verdict, exit_code, IIF(length(stdout) + length(stderr) <= ?1, stdout, NULL),"
+                " IIF(length(stdout) + length(stderr) <= ?1, stderr, NULL), receipt, detail,"
+                " length(stdout) + length(stderr) FROM jobs WHERE id = ?2",
+                (most, job_id),
             ).fetchone()
         )
         if row is None or row[0] in UNFINISHED:
@@ -220,14 +244,13 @@ class Journal:
             stderr=row[4] or b"",
             receipt=row[5] or b"",
             detail=row[6],
+            left_out=row[7] if (row[7] or 0) > most else 0,
         )
 
     async def unfinished(self) -> list[Accepted]:
         """Jobs that were accepted and have not ended, oldest first."""
         rows = await self._read(
-            lambda d: d.execute(
-                f"{_SELECT} WHERE state IN ('transferring', 'queued', 'running') ORDER BY accepted, id"
-            ).fetchall()
+            lambda d: d.execute(f"{_SELECT} WHERE {_IS_UNFINISHED} ORDER BY accepted, id").fetchall()
         )
         return [_accepted(row) for row in rows]
 
@@ -243,8 +266,14 @@ class Journal:
         names = ("id", "client", "digest", "runtime", "state", "verdict", "exit_code", "accepted", "finished")
         return [Listed(**dict(zip(names, row, strict=True))) for row in rows]
 
-    async def sweep(self, *, keep_seconds: float, max_held_bytes: int, transfer_seconds: float) -> list[str]:
-        """Forget jobs whose promise has run out, then the oldest results above the bound; the ids that went."""
+    async def sweep(
+        self, *, keep_seconds: float, max_held_bytes: int, transfer_seconds: float, max_ended: int = ENDED_JOBS
+    ) -> list[str]:
+        """Forget jobs whose promise has run out, then what is above the bounds; the ids that went.
+
+        What is above a bound goes from the clients that hold most, the oldest of theirs first: one that fills the
+        journal loses its own results and not those of others.
+        """
         now = time.time()
 
         def delete(database: sqlite3.Connection) -> list[str]:
@@ -252,11 +281,8 @@ class Journal:
                 "DELETE FROM jobs WHERE (finished < ?) OR (state = 'transferring' AND accepted < ?) RETURNING id",
                 (now - keep_seconds, now - transfer_seconds),
             ).fetchall()
-            gone += database.execute(
-                "DELETE FROM jobs WHERE id IN (SELECT id FROM (SELECT id, SUM(held) OVER (ORDER BY finished DESC, id)"
-                " AS total FROM jobs WHERE finished IS NOT NULL) WHERE total > ?) RETURNING id",
-                (max_held_bytes,),
-            ).fetchall()
+            for measure, most in (("held", max_held_bytes), ("1", max_ended)):
+                gone += database.execute(_EVICT.format(measure=measure), (most,)).fetchall()
             return [row[0] for row in gone]
 
         return await self._write(delete)
@@ -319,6 +345,17 @@ def _commit(database: sqlite3.Connection, batch: list[tuple[Callable[[sqlite3.Co
             waiter.error = waiter.error or error
 
 
+_EVICT = """
+DELETE FROM jobs WHERE id IN (
+    SELECT id FROM (
+        SELECT id, SUM({measure}) OVER (ORDER BY of_client, finished DESC, id) AS total FROM (
+            SELECT id, finished, held,
+                SUM({measure}) OVER (PARTITION BY client ORDER BY finished DESC, id) AS of_client
+            FROM jobs WHERE finished IS NOT NULL
+        )
+    ) WHERE total > ?
+) RETURNING id
+"""
 _SELECT = "SELECT id, client, nonce, job, digest, module_size, stdin_size, runtime, accepted, state, attempts FROM jobs"
 
 
@@ -332,7 +369,20 @@ def _accepted(row: tuple[Any, ...]) -> Accepted:
     return Accepted(**values)
 
 
+def _make_private(path: Path) -> None:
+    # Its mode from the first moment on, and that of the files that sqlite puts beside it.
+    descriptor = os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise JournalUnusable(f"{path} is not a file", "move it away")
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
 def _connect(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        _make_private(path)
     database = sqlite3.connect(
         path if path is not None else ":memory:", check_same_thread=False, isolation_level=None, timeout=5
     )
@@ -346,7 +396,6 @@ def _connect(path: Path | None) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
     if path is not None:
-        path.chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
     version = database.execute("PRAGMA user_version").fetchone()[0]

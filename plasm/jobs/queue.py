@@ -24,6 +24,8 @@ class Tracked:
         self.scope = anyio.CancelScope()
         """Cancelling it stops the run."""
         self.cancelled = False
+        self.supplied = False
+        """Whether all that it needs has arrived and is being recorded, or has been."""
         self.transfer: anyio.CancelScope | None = None
         """Of the stream that brings what the job needs: one at a time, so that one buffer is filled for it."""
         self.recorded = anyio.Event()
@@ -80,9 +82,13 @@ class JobQueue:
         """The job, as long as it has not ended."""
         return self._tracked.get(job_id)
 
-    def modules(self) -> set[str]:
-        """The modules that something here still needs."""
-        return {tracked.accepted.job.manifest.module_hash for tracked in self._tracked.values()}
+    def modules(self) -> dict[str, int]:
+        """The modules that something here still needs, and how large they are said to be."""
+        sizes: dict[str, int] = {}
+        for tracked in self._tracked.values():
+            module = tracked.accepted.job.manifest.module_hash
+            sizes[module] = max(sizes.get(module, 0), tracked.accepted.module_size)
+        return sizes
 
     def track(self, tracked: Tracked) -> None:
         """Hold an accepted job."""

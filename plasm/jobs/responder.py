@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
+from collections.abc import Iterator
 
 import anyio
 
 from plasm.errors import one_line
 from plasm.jobs.admission import OfferRejected
+from plasm.jobs.budget import Budget
 from plasm.jobs.framing import FrameError, FrameReader
 from plasm.jobs.journal import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.manifest import sha256
@@ -45,6 +48,12 @@ HEARTBEAT_SECONDS = 10
 """While a job waits or runs its client hears something at least this often."""
 QUIET_SECONDS = 0.05
 """A job that ends within this is answered without any progress message."""
+RESULTS_BYTES = 256 * 2**20
+"""Of the results that are being sent and are in memory until they are."""
+RESULTS_BYTES_OF_ONE = 64 * 2**20
+"""Of one peer's, unless it is a single result."""
+TURN_SECONDS = 20
+"""How long a result waits for its part of that: less than the silence after which a client gives up."""
 STREAMS_PER_PEER = 32
 STREAMS = 512
 
@@ -57,6 +66,25 @@ class Responder:
         self._software = software
         self._log = log
         self._streams: Counter[PeerId] = Counter()
+        self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_OF_ONE)
+        self._owed: dict[object, Tracked | Ending] = {}
+        self._answered = anyio.Event()
+
+    async def drain(self) -> None:
+        """Wait until whoever asked for a job that has ended has its result."""
+        while any(isinstance(found, Ending) or found.ending is not None for found in self._owed.values()):
+            await self._answered.wait()
+
+    @contextlib.contextmanager
+    def _owing(self, found: Tracked | Ending) -> Iterator[None]:
+        key = object()
+        self._owed[key] = found
+        try:
+            yield
+        finally:
+            del self._owed[key]
+            answered, self._answered = self._answered, anyio.Event()
+            answered.set()
 
     async def handle(self, stream: Stream) -> None:
         """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
@@ -107,7 +135,8 @@ class Responder:
                 elif isinstance(found, Tracked) and not request.wait:
                     await self._send(stream, Failed(reason="NotFinished", detail=found.state))
                 else:
-                    await self._deliver(stream, request.job_id, found)
+                    with self._owing(found):
+                        await self._deliver(stream, request.job_id, found)
             case Cancel():
                 if await self._worker.cancel(request.job_id, stream.peer):
                     await self._send(stream, Cancelled(job_id=request.job_id))
@@ -125,6 +154,18 @@ class Responder:
             self._log.info("%s: offer rejected: %s", stream.peer, rejected)
             await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
             return
+        with self._owing(found):
+            await self._answer_accepted(stream, reader, offer, found, identity, needs)
+
+    async def _answer_accepted(
+        self,
+        stream: Stream,
+        reader: FrameReader,
+        offer: Offer,
+        found: Tracked | Ending,
+        identity: str,
+        needs: tuple[str, ...],
+    ) -> None:
         await self._send(
             stream,
             Accepted(
@@ -146,7 +187,7 @@ class Responder:
         self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked
     ) -> bool:
         """Whether all has arrived that the job needs. A stream that brings it again takes over from an earlier one."""
-        if tracked.transfer is not None and tracked.state == TRANSFERRING:
+        if tracked.transfer is not None and tracked.state == TRANSFERRING and not tracked.supplied:
             tracked.transfer.cancel()
         transfer = _Transfer(reader, offer, needs)
         problem: StoreError | None = None
@@ -210,7 +251,24 @@ class Responder:
         elif found.state != DONE:
             await self._send(stream, Failed(reason="NodeFailed", detail=one_line(found.detail)[:1000]))
         else:
-            await self._send_result(stream, identity, found)
+            await self._send_in_turn(stream, identity, found)
+
+    async def _send_in_turn(self, stream: Stream, identity: str, ending: Ending) -> None:
+        if not ending.left_out:
+            await self._send_result(stream, identity, ending)
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._results.part(stream.peer, ending.left_out, TURN_SECONDS))
+            except TimeoutError:
+                await self._send(stream, Failed(reason="NodeFailed", detail="busy with sending results: ask again"))
+                return
+            # Read now and not before, so that what waits its turn takes no memory.
+            whole = await self._worker.whole(identity, ending)
+            if whole is None:
+                await self._send(stream, Failed(reason="UnknownJob", detail="kept no longer"))
+                return
+            await self._send_result(stream, identity, whole)
 
     async def _send_result(self, stream: Stream, identity: str, ending: Ending) -> None:
         inline = len(ending.stdout) + len(ending.stderr) <= INLINE_BYTES

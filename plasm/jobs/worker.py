@@ -28,6 +28,7 @@ from plasm.jobs.journal import (
 from plasm.jobs.manifest import job_id, sha256
 from plasm.jobs.messages import INLINE_BYTES, Description, Offer
 from plasm.jobs.queue import JobQueue, Tracked
+from plasm.jobs.sweeping import ModuleSweeper
 from plasm.ports import Digest, PeerId, Runtime, Signer, Store, StoreError, StoreWriter, TooLarge
 
 _RECORD_SECONDS = 10
@@ -75,6 +76,7 @@ class Worker:
         self._log = log
         self._queue = JobQueue()
         self._executor = Executor(node=node, signer=signer, runtimes=runtimes, stores=stores, log=log)
+        self._sweeper = ModuleSweeper(stores, bounds.modules_bytes, self._queue.modules)
         self._running = 0
         self._draining = False
         self._idle = anyio.Event()
@@ -89,8 +91,7 @@ class Worker:
         identity = job_id(client, offer.nonce, Digest(offer.digest))
         tracked = self._queue.get(identity)
         if tracked is None:
-            known = await self._journal.find(identity)
-            ending = await self._journal.ending(identity) if known is not None else None
+            ending = await self._journal.ending(identity, INLINE_BYTES)
             if ending is not None and ending.state != FAILED:
                 return ending, identity, ()
             # Another stream may have brought the same offer while the journal was read.
@@ -110,6 +111,7 @@ class Worker:
         if self._draining:
             raise OfferRejected("ShuttingDown", "this node is stopping")
         self.admission.check_load(client, self._queue.waiting, self._queue.held)
+        self._check_modules(offer)
         if offer.stdin is None and offer.stdin_size:
             if self._queue.incoming_bytes() + offer.stdin_size > _INCOMING_BYTES:
                 raise OfferRejected("QueueFull", "as much input as fits is on its way")
@@ -144,6 +146,14 @@ class Worker:
             self._queue.push(tracked)
         return tracked
 
+    def _check_modules(self, offer: Offer) -> None:
+        modules = self._queue.modules()
+        module = offer.job.manifest.module_hash
+        modules[module] = max(offer.module_size, modules.get(module, 0))
+        # What one job alone needs is the affair of the bound on a module.
+        if len(modules) > 1 and sum(modules.values()) > self.bounds.modules_bytes:
+            raise OfferRejected("QueueFull", "as many modules as fit are needed by other jobs")
+
     async def _needs(self, offer: Offer, runtime: str) -> tuple[str, ...]:
         module = Digest(offer.job.manifest.module_hash)
         needs = []
@@ -154,6 +164,7 @@ class Worker:
         return tuple(needs)
 
     async def _stored(self, module: Digest) -> bool:
+        await self._sweeper.settled(module)
         for store in self._stores:
             with contextlib.suppress(StoreError):
                 if await store.has(module):
@@ -172,17 +183,25 @@ class Worker:
 
     async def supplied(self, tracked: Tracked, stdin: bytes | None) -> None:
         """All that the job needs has arrived: it is queued."""
-        if tracked.state != TRANSFERRING or tracked.cancelled:
+        if tracked.state != TRANSFERRING or tracked.supplied or tracked.cancelled:
             return
-        tracked.move(QUEUED)
-        await self._journal.supplied(tracked.accepted.id, stdin)
+        # From here on nothing takes the job back: another stream that brings the same would record it a second time.
+        tracked.supplied = True
+        try:
+            with _recording():
+                await self._journal.supplied(tracked.accepted.id, stdin)
+        except JournalUnusable:
+            self._give_up(tracked)
+            raise
+        if tracked.cancelled or tracked.ending is not None:
+            return
         if stdin is not None and len(stdin) <= INLINE_BYTES:
             tracked.stdin = stdin
         self._queue.push(tracked)
 
     async def abandon(self, tracked: Tracked, why: str) -> None:
         """What the job needs did not arrive as it should: it has failed, and may be offered again."""
-        if tracked.state == TRANSFERRING:
+        if tracked.state == TRANSFERRING and not tracked.supplied:
             await self._end(tracked, Ending(state=FAILED, detail=why))
 
     async def execute(self, offer: Offer, module: bytes, stdin: bytes) -> tuple[str, Ending]:
@@ -194,7 +213,7 @@ class Worker:
             raise OfferRejected("InvalidRequest", "the input does not have the digest that the job names")
         found, identity, needs = await self.accept(offer, self.node)
         if isinstance(found, Ending):
-            return identity, found
+            return identity, await self._whole(identity, found)
         try:
             if "module" in needs:
                 async with self.module_writer(offer) as writer:
@@ -210,21 +229,27 @@ class Worker:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_RECORD_SECONDS):
                 await self.cancel(identity, self.node)
             raise
-        return identity, found.ending
+        return identity, await self._whole(identity, found.ending)
+
+    async def _whole(self, identity: str, ending: Ending) -> Ending:
+        return await self.whole(identity, ending) or Ending(state=FAILED, detail="the result is kept no longer")
 
     async def listed(self) -> list[Listed]:
         """The newest jobs of the journal, newest first."""
         return await self._journal.listed()
 
     async def find(self, identity: str, client: PeerId) -> Tracked | Ending | None:
-        """A job of `client`: what to wait for, how it ended, or ``None``."""
+        """A job of `client`: what to wait for, how it ended without much output (see :meth:`whole`), or ``None``."""
         tracked = self._queue.get(identity)
         if tracked is not None:
             return tracked if tracked.accepted.client == client else None
-        known = await self._journal.find(identity)
-        if known is None or known.client != client:
+        if await self._journal.client(identity) != client:
             return None
-        return await self._journal.ending(identity)
+        return await self._journal.ending(identity, INLINE_BYTES)
+
+    async def whole(self, identity: str, ending: Ending) -> Ending | None:
+        """The ending with the output that was left out of it; ``None`` where it is kept no longer."""
+        return await self._journal.ending(identity) if ending.left_out else ending
 
     async def cancel(self, identity: str, client: PeerId | None) -> bool:
         """Stop a job of `client` (of anyone for ``None``: the operator); false where there is none to stop."""
@@ -298,8 +323,7 @@ class Worker:
                 await self._run_one(tracked)
             except JournalUnusable as error:
                 self._log.error("job %s: %s", tracked.accepted.id, error)
-                self._queue.forget(tracked)
-                tracked.end(Ending(state=FAILED, detail="the node's journal cannot be written"))
+                self._give_up(tracked)
             finally:
                 self._running -= 1
                 self._idle.set()
@@ -331,10 +355,18 @@ class Worker:
         await self._end(tracked, ending)
 
     async def _end(self, tracked: Tracked, ending: Ending) -> None:
-        with _recording():
-            await self._journal.ended(tracked.accepted.id, ending)
+        try:
+            with _recording():
+                await self._journal.ended(tracked.accepted.id, ending)
+        except JournalUnusable:
+            self._give_up(tracked)
+            raise
         self._queue.forget(tracked)
-        tracked.end(ending)
+        tracked.end(ending.without_much(INLINE_BYTES))
+
+    def _give_up(self, tracked: Tracked) -> None:
+        self._queue.forget(tracked)
+        tracked.end(Ending(state=FAILED, detail="the node's journal cannot be written"))
 
     async def _sweep_regularly(self) -> None:
         while True:
@@ -342,6 +374,10 @@ class Worker:
                 await self.sweep()
             except (JournalUnusable, StoreError) as error:
                 self._log.error("sweeping: %s", error)
+            except Exception as error:
+                # A store that breaks is swept again later, and ends nothing else.
+                self._log.error("sweeping: a driver broke: %.300r", error)
+                self._log.debug("sweeping", exc_info=True)
             await anyio.sleep(_SWEEP_EVERY_SECONDS)
 
     async def sweep(self) -> None:
@@ -355,20 +391,7 @@ class Worker:
             if tracked is not None:
                 self._queue.forget(tracked)
                 tracked.end(Ending(state=FAILED, detail="its transfer was not finished in time"))
-        for store in self._stores:
-            if store.writable:
-                await self._sweep_modules(store)
-
-    async def _sweep_modules(self, store: Store) -> None:
-        entries = [entry async for entry in store.entries()]
-        total = sum(entry.size for entry in entries)
-        needed = self._queue.modules()
-        for entry in sorted(entries, key=lambda entry: entry.used):
-            if total <= self.bounds.modules_bytes:
-                return
-            if entry.digest not in needed:
-                await store.delete(entry.digest)
-                total -= entry.size
+        await self._sweeper.sweep()
 
 
 @contextlib.contextmanager

@@ -279,12 +279,13 @@ async def test_the_module_of_a_job_that_waits_is_never_dropped(world):
     first, waiting = b"first" * 200, b"waiting" * 200
     with anyio.fail_after(10):
         async with (
-            world.node({first: hangs(started=running), waiting: exits(0)}, slots=1, max_modules_bytes=1) as standing,
+            world.node({first: hangs(started=running), waiting: exits(0)}, slots=1) as standing,
             world.client() as client,
         ):
             await client.detach(submission(first), name="x", report=ignore)
             await running.wait()
             await client.detach(submission(waiting), name="x", report=ignore)
+            standing.node.worker._sweeper._max_bytes = 1
             await standing.node.worker.sweep()
             assert len(standing.store.contents) == 2
 

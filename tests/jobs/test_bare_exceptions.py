@@ -91,19 +91,6 @@ async def test_cancelling_a_block_is_no_error(world, opened):
     assert scope.cancelled_caught
 
 
-async def test_a_discovery_that_breaks_ends_the_search_with_its_own_exception():
-    class Broken(StaticDiscovery):
-        async def find(self, topic, found) -> None:
-            if topic == topics[0]:
-                raise ZeroDivisionError
-            await anyio.sleep_forever()
-
-    topics = topics_for(["scripted"], None)
-    with anyio.fail_after(5), pytest.raises(ZeroDivisionError):
-        async with finding({"static": Broken(StaticDirectory(), "peer")}, topics, LOG) as nodes:
-            await nodes.receive()
-
-
 async def test_a_journal_that_cannot_be_opened_is_told_bare_by_the_node(world):
     home = world.home("node")
     (home.folder() / "journal.sqlite").write_bytes(b"no database" * 1000)

@@ -7,10 +7,10 @@ import pytest
 
 from plasm.jobs.client import NoNode
 from plasm.jobs.journal import open_journal
-from plasm.jobs.messages import Describe
+from plasm.jobs.messages import Describe, Piece, Progress
 from plasm.testing import DictStore
-from plasm.testing.fakes.scripts import echoes, hangs
-from tests.jobs.world import ECHO, ignore, submission, until
+from plasm.testing.fakes.scripts import echoes, exits, hangs
+from tests.jobs.world import ECHO, ignore, offer_for, submission, until
 
 pytestmark = pytest.mark.anyio
 
@@ -89,3 +89,36 @@ async def test_a_repeated_offer_of_a_job_that_is_done_is_answered_while_draining
             await standing.node.drain()
             again = await client.submit(submitted, name="x", report=ignore, peers=[standing.address])
     assert first.receipt == again.receipt
+
+
+async def test_draining_waits_until_the_results_of_what_ran_have_been_read(world):
+    running, release, drained = anyio.Event(), anyio.Event(), anyio.Event()
+    output = bytes(4 * 2**20)
+    with anyio.fail_after(15):
+        async with world.stranger() as open_talk:
+
+            async def script(run) -> int:
+                await hangs(until=release, started=running)(run)
+                return await exits(0, stdout=output)(run)
+
+            async with world.node({ECHO: script}) as standing, anyio.create_task_group() as tasks:
+
+                async def drain() -> None:
+                    await standing.node.drain()
+                    drained.set()
+
+                talk = await open_talk(standing)
+                await talk.send(offer_for(submission()))
+                assert (await talk.reply()).needs == ("module",)
+                await talk.send(Piece(data=ECHO))
+                await running.wait()
+                tasks.start_soon(drain)
+                release.set()
+                while isinstance(reply := await talk.reply(), Progress):
+                    pass
+                await anyio.wait_all_tasks_blocked()
+                assert not drained.is_set()
+                left = reply.stdout_size
+                while left:
+                    left -= len((await talk.reply()).data)
+                await drained.wait()

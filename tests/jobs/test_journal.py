@@ -234,6 +234,47 @@ async def test_a_sweep_forgets_the_oldest_results_above_the_bound():
         assert await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 2500}) == []
 
 
+async def test_a_sweep_takes_the_room_from_the_client_that_holds_most():
+    greedy = FakeSigner(3).peer
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(1), None)
+        await journal.ended(accepted(1).id, done(bytes(1000)))
+        for number in range(2, 6):
+            await journal.accept(replace(accepted(number), client=greedy), None)
+            await journal.ended(accepted(number).id, done(bytes(1000)))
+        gone = await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 3100})
+        assert set(gone) == {accepted(2).id, accepted(3).id}
+
+
+async def test_a_sweep_bounds_how_many_ended_jobs_are_remembered():
+    async with open_journal(None) as journal:
+        for number in range(5):
+            await journal.accept(accepted(number), None)
+        for number in range(4):
+            await journal.ended(accepted(number).id, Ending(state=CANCELLED))
+        gone = await journal.sweep(**SWEEP_NOTHING | {"max_ended": 3})
+        assert gone == [accepted(0).id]
+        assert len(await journal.unfinished()) == 1
+
+
+@pytest.mark.parametrize("ending", [Ending(state=CANCELLED), Ending(state=FAILED), done()])
+async def test_a_job_that_has_ended_leaves_neither_its_arguments_nor_its_input(path, ending):
+    async with open_journal(path) as journal:
+        await journal.accept(accepted(), b"in")
+        await journal.ended(accepted().id, ending)
+        left = journal._database.execute("SELECT length(job), length(stdin) FROM jobs").fetchone()
+    assert left == (0, None)
+
+
+async def test_large_output_is_left_out_of_an_ending_where_it_is_not_wanted():
+    async with open_journal(None) as journal:
+        await journal.accept(accepted(), None)
+        await journal.ended(accepted().id, done(bytes(100)))
+        assert await journal.ending(accepted().id, 102) == done(bytes(100)).without_much(102)
+        assert (await journal.ending(accepted().id, 102)).left_out == 103
+        assert await journal.ending(accepted().id, 103) == done(bytes(100))
+
+
 async def test_a_sweep_forgets_transfers_that_were_never_finished():
     async with open_journal(None) as journal:
         await journal.accept(accepted(1, state=TRANSFERRING, at=time.time() - 100), None)
@@ -247,6 +288,31 @@ async def test_the_file_is_for_its_owner_alone(path):
         await journal.accept(accepted(), b"in")
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
     assert set(modes.values()) == {0o600}, modes
+
+
+async def test_the_file_is_private_before_anything_is_written_to_it(path, monkeypatch):
+    modes = []
+
+    def connect(*args: object, **keywords: object) -> sqlite3.Connection:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        raise sqlite3.OperationalError("seen enough")
+
+    monkeypatch.setattr("plasm.jobs.journal.sqlite3.connect", connect)
+    with pytest.raises(JournalUnusable, match="seen enough"):
+        async with open_journal(path):
+            raise AssertionError("it was opened")
+    assert modes == [0o600]
+
+
+async def test_a_link_in_place_of_the_journal_is_refused_and_what_it_leads_to_left_alone(path):
+    other = path.parent / "other"
+    other.touch(mode=0o644)
+    path.symlink_to(other)
+    with pytest.raises(JournalUnusable, match=r"journal\.sqlite"):
+        async with open_journal(path):
+            raise AssertionError("it was opened")
+    assert stat.S_IMODE(other.stat().st_mode) == 0o644
+    assert other.read_bytes() == b""
 
 
 async def test_a_journal_of_a_newer_plasm_is_refused_and_left_alone(path):

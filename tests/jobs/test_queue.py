@@ -108,7 +108,7 @@ async def test_a_job_in_transfer_counts_as_waiting():
     queue = JobQueue()
     queue.track(tracked("a", state=TRANSFERRING))
     assert queue.waiting == 1
-    assert queue.modules() == {JOB.manifest.module_hash}
+    assert set(queue.modules()) == {JOB.manifest.module_hash}
 
 
 class Waiting(RuleBasedStateMachine):

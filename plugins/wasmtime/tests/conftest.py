@@ -88,6 +88,12 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def hello_file() -> Path:
+    """The example module on disk, for programs that the tests start."""
+    return ROOT / "examples" / "hello.wasm"
+
+
+@pytest.fixture
 def bench(shared_home: Path) -> Bench:
     return Bench(shared_home)
 

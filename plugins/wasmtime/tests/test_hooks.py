@@ -54,6 +54,29 @@ def test_a_missing_engine_is_said_with_its_mend(monkeypatch: pytest.MonkeyPatch)
     assert "pip install" in refusal.value.mend
 
 
+def test_another_system_is_told_so_before_anything_of_linux_is_imported() -> None:
+    program = (
+        "import fcntl, os, signal, sys\n"
+        "from plasm.drivers import DriverUnavailable\n"
+        "from plasm.testing import make_scope\n"
+        "sys.platform = 'darwin'\n"
+        "for name in [name for name in vars(fcntl) if name.startswith('F_SEAL')]:\n"
+        "    delattr(fcntl, name)\n"
+        "del os.memfd_create, os.pidfd_open, signal.pidfd_send_signal\n"
+        "from plasm_wasmtime import hooks\n"
+        "(driver,) = hooks.plasm_runtimes()\n"
+        "for refused in (driver.check, lambda: driver.open(make_scope(), driver.options())):\n"
+        "    try:\n"
+        "        refused()\n"
+        "    except DriverUnavailable as error:\n"
+        "        assert 'Linux' in str(error) and error.mend\n"
+        "    else:\n"
+        "        raise AssertionError('it did not refuse')\n"
+        "assert 'plasm_wasmtime.runtime' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
 @pytest.mark.parametrize("wrong", [{"isolation": "none"}, {"slots": -1}, {"compile_seconds": 0}, {"unknown": 1}])
 def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):

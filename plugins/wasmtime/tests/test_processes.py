@@ -130,6 +130,19 @@ async def test_a_fresh_process_serves_each_job(bench: Any) -> None:
         assert not first & runtime.pids
 
 
+async def test_processes_started_for_jobs_that_were_cancelled_do_not_stay(bench: Any) -> None:
+    async with bench.open(slots=4, spares=1) as runtime:
+        spin = bench.module("spin")
+        await runtime.prepare(bench.digest(spin), spin)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(runtime.run, Invocation(module=bench.digest(spin), limits=Limits(wall_seconds=60)))
+            await _until(lambda: len(runtime.pids) >= 5)
+            tasks.cancel_scope.cancel()
+        await _until(lambda: len(runtime.pids) == 1)
+        await bench.check_honest(runtime)
+
+
 async def test_a_reused_process_serves_many_jobs_and_goes_after_a_bad_one(bench: Any) -> None:
     async with bench.open(isolation="reused", slots=1) as runtime:
         await bench.check_honest(runtime)

@@ -7,6 +7,7 @@ folder is the node's own (0700), and what is read from it is checked against its
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -25,6 +26,7 @@ from .cell.frames import read_all, write_all
 _MAGIC = b"PLASMCW1"
 _HEADER = len(_MAGIC) + 1 + 32
 _SUFFIX = ".compiled"
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -65,8 +67,10 @@ class Artifact:
 class HeldArtifacts:
     """Those in memory: the least recently used leaves first, the last one used stays."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_items: int = 128) -> None:
         self._most_bytes = most_bytes
+        # Each is a descriptor, of which a process has 1024 by default for everything that it does.
+        self._most_items = most_items
         self._held: OrderedDict[Digest, Artifact] = OrderedDict()
 
     def __contains__(self, digest: Digest) -> bool:
@@ -77,13 +81,13 @@ class HeldArtifacts:
         self.discard(digest)
         self._held[digest] = artifact
         total = sum(held.size for held in self._held.values())
-        while total > self._most_bytes and len(self._held) > 1:
+        while len(self._held) > max(1, self._most_items) or (total > self._most_bytes and len(self._held) > 1):
             _, oldest = self._held.popitem(last=False)
             total -= oldest.size
             os.close(oldest.descriptor)
 
     def get(self, digest: Digest) -> Artifact | None:
-        """With a descriptor of the caller's own, which outlives what happens here."""
+        """With a descriptor of the caller's own, which outlives what happens here. Raises :exc:`RuntimeFailed`."""
         artifact = self._held.get(digest)
         if artifact is None:
             return None
@@ -124,19 +128,16 @@ class ArtifactFolder:
         return (self._folder / self._name(digest)).is_file()
 
     def load(self, digest: Digest) -> Artifact | None:
-        """What was stored, if it is whole; what is not is removed."""
-        name = self._name(digest)
-        with self._directory() as directory:
-            try:
-                content = self._read(directory, name)
-            except OSError:
-                return None
-            if content is None:
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=directory)
-                return None
-            with contextlib.suppress(OSError):
-                os.utime(name, dir_fd=directory, follow_symlinks=False)
+        """What was stored, if it is whole; what is not is removed. Raises :exc:`RuntimeFailed`."""
+        try:
+            with self._directory() as directory:
+                content = self._load(directory, self._name(digest))
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTOR:
+                raise RuntimeFailed(f"the compiled module could not be read: {error.strerror}") from None
+            return None
+        if content is None:
+            return None
         starts, compiled = content
         return Artifact(memory_file("compiled", compiled), len(compiled), starts, stored=True)
 
@@ -176,6 +177,15 @@ class ArtifactFolder:
             yield directory
         finally:
             os.close(directory)
+
+    def _load(self, directory: int, name: str) -> tuple[bool, bytes] | None:
+        content = self._read(directory, name)
+        with contextlib.suppress(OSError):
+            if content is None:
+                os.unlink(name, dir_fd=directory)
+            else:
+                os.utime(name, dir_fd=directory, follow_symlinks=False)
+        return content
 
     def _read(self, directory: int, name: str) -> tuple[bool, bytes] | None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

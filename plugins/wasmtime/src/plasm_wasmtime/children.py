@@ -90,6 +90,9 @@ class Children:
         except Garbage as error:
             await self.end(child)
             raise RuntimeFailed(f"a process for jobs sent {error} while it started") from None
+        except OSError as error:
+            await self.end(child)
+            raise RuntimeFailed(f"a process for jobs could not be waited for: {error.strerror}") from None
         except BaseException:
             await self.end(child)
             raise
@@ -106,7 +109,10 @@ class Children:
 
     def _spawn(self, role: Role) -> Child:
         # Called on the event loop's thread: a child's death signal comes when the thread that started it ends.
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise RuntimeFailed(f"no process for jobs could be reached: {error.strerror}") from None
         channel = Channel(ours)
         try:
             process = subprocess.Popen(

@@ -71,11 +71,11 @@ class Compiler:
         async with self._turn(digest):
             if digest in self._held:
                 return
+            # Keeping it takes descriptors as well, so that is bounded too.
             async with self._at_once:
-                artifact = await self._compile(module)
-            self._held.add(digest, artifact)
-            if self._folder is not None:
-                await self._keep(digest, self._folder)
+                self._held.add(digest, await self._compile(module))
+                if self._folder is not None:
+                    await self._keep(digest, self._folder)
 
     def forget(self, digest: Digest) -> None:
         """The compiled module does not load: it is of another machine, or was damaged."""
@@ -84,7 +84,11 @@ class Compiler:
             self._folder.discard(digest)
 
     async def _keep(self, digest: Digest, folder: ArtifactFolder) -> None:
-        copy = self._held.get(digest)
+        try:
+            copy = self._held.get(digest)
+        except RuntimeFailed as error:
+            self._log.warning("a compiled module could not be kept: %s", error)
+            return
         if copy is None:
             return
         try:

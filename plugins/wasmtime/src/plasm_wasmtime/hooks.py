@@ -17,10 +17,10 @@ PLASM_API = 1
 
 
 def open_wasmtime(scope: Scope, options: WasmtimeOptions) -> AbstractAsyncContextManager[Runtime]:
-    """Open the runtime; see :class:`plasm_wasmtime.runtime.Wasmtime`."""
+    """Open the runtime; see :class:`plasm_wasmtime.runtime.Wasmtime`. Raises :exc:`DriverUnavailable`."""
+    check()
     from .runtime import open_runtime
 
-    check()
     return open_runtime(scope, options)
 
 

@@ -30,6 +30,6 @@ class WasmtimeOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=
     artifact_bytes: Bytes = 1 << 30
     """Largest compiled module."""
     held_bytes: Bytes = 256 << 20
-    """Compiled modules kept in memory; the one used last is always kept."""
+    """Compiled modules kept in memory, at most 128; the one used last is always kept."""
     cache_bytes: Bytes = 1 << 30
     """Compiled modules kept on disk, where the node has a home."""

@@ -97,6 +97,12 @@ class Pool:
             self._tasks.start_soon(self._bury, best)
         return None
 
+    async def _retire(self, child: Child) -> None:
+        try:
+            await self._children.end(child)
+        except RuntimeFailed as error:
+            self._log.warning("%s", error)
+
     async def _bury(self, child: Child) -> None:
         try:
             death = await self._children.end(child)
@@ -111,8 +117,11 @@ class Pool:
             waiter.child = child
             self._taken += 1
             waiter.served.set()
-        else:
+        elif self._reuse or len(self._idle) < self._idle_target():
             self._idle.append(child)
+        else:
+            # It was started for a job that has been cancelled since.
+            self._tasks.start_soon(self._retire, child)
 
     def _missing(self) -> int:
         at_rest = self._idle_target()

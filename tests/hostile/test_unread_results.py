@@ -1,0 +1,55 @@
+"""A peer that asks for large results and does not read them takes no more memory than one peer's share."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from plasm.jobs.messages import Failed, Fetch, Piece, Result
+from plasm.testing.fakes.scripts import exits
+from tests.jobs.world import ECHO, ignore, offer_for, submission, until
+
+pytestmark = pytest.mark.anyio
+
+SIZE = 400_000
+
+
+async def test_results_that_are_not_read_are_loaded_one_share_at_a_time(world, monkeypatch):
+    monkeypatch.setattr("plasm.jobs.responder.RESULTS_BYTES_OF_ONE", SIZE * 2)
+    monkeypatch.setattr("plasm.jobs.responder.TURN_SECONDS", 0.3)
+    with anyio.fail_after(15):
+        async with (
+            world.node({ECHO: exits(0, stdout=bytes(SIZE))}) as standing,
+            world.client() as honest,
+            world.stranger(seed=200) as open_talk,
+        ):
+            worker, loaded = standing.node.worker, []
+            whole = worker.whole
+
+            async def counted(identity, ending):
+                loaded.append(identity)
+                return await whole(identity, ending)
+
+            monkeypatch.setattr(worker, "whole", counted)
+            talk = await open_talk(standing)
+            submitted = submission()
+            await talk.send(offer_for(submitted, module_size=len(ECHO)))
+            accepted = await talk.reply()
+            await talk.send(Piece(data=ECHO))
+            await until(lambda: worker._queue.get(accepted.job_id) is None and len(loaded) == 1)
+            talks = [await open_talk(standing) for _ in range(6)]
+            for each in talks:
+                await each.send(Fetch(job_id=accepted.job_id))
+            replies = []
+            async with anyio.create_task_group() as tasks:
+
+                async def first_reply(each) -> None:
+                    replies.append(await each.reply())
+
+                for each in talks:
+                    tasks.start_soon(first_reply, each)
+            assert sum(isinstance(reply, Result) for reply in replies) == 1
+            assert {reply.reason for reply in replies if isinstance(reply, Failed)} == {"NodeFailed"}
+            assert len(loaded) == 2
+            result = await honest.submit(submission(args=["other"]), name="x", report=ignore)
+            assert result.stdout == bytes(SIZE)
