@@ -34,7 +34,7 @@ from plasm.control.messages import (
     receive_request,
 )
 from plasm.errors import PlasmError, leaves, ungrouped
-from plasm.jobs.client import SeenNode
+from plasm.jobs.client import Detached, SeenNode
 from plasm.jobs.conversation import Delivered, Event, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
@@ -130,34 +130,8 @@ async def _take_request(stream: ByteStream, service: JobService) -> None:
 
 async def _answer(stream: ByteStream, request: Request, module: bytes, stdin: bytes, service: JobService) -> None:
     match request:
-        case Submit(detach=True):
-            submission = _submission(request, module, stdin)
-            detached = await _with_events(
-                stream,
-                lambda report: service.detach(
-                    submission,
-                    name=request.name,
-                    report=report,
-                    peers=request.peers,
-                    look_seconds=request.look_seconds,
-                ),
-            )
-            await stream.send(
-                encode(Left(job_id=detached.job_id, node=detached.node, keep_seconds=detached.keep_seconds))
-            )
         case Submit():
-            submission = _submission(request, module, stdin)
-            delivered = await _with_events(
-                stream,
-                lambda report: service.submit(
-                    submission,
-                    name=request.name,
-                    report=report,
-                    peers=request.peers,
-                    look_seconds=request.look_seconds,
-                ),
-            )
-            await _send_delivered(stream, delivered)
+            await _send_away(stream, request, module, stdin, service)
         case Execute():
             submission = Submission(
                 job=request.job, module=module, stdin=stdin, nonce=request.nonce, runtime=request.runtime
@@ -177,8 +151,8 @@ async def _answer(stream: ByteStream, request: Request, module: bytes, stdin: by
             await _send_nodes(stream, request, service)
 
 
-def _submission(request: Submit, module: bytes, stdin: bytes) -> Submission:
-    return Submission(
+async def _send_away(stream: ByteStream, request: Submit, module: bytes, stdin: bytes, service: JobService) -> None:
+    submission = Submission(
         job=request.job,
         module=module,
         stdin=stdin,
@@ -187,6 +161,18 @@ def _submission(request: Submit, module: bytes, stdin: bytes) -> Submission:
         runtime=request.runtime,
         wait_seconds=request.wait_seconds,
     )
+
+    async def send(report: Report) -> Delivered | Detached:
+        do = service.detach if request.detach else service.submit
+        return await do(
+            submission, name=request.name, report=report, peers=request.peers, look_seconds=request.look_seconds
+        )
+
+    done = await _with_events(stream, send)
+    if isinstance(done, Detached):
+        await stream.send(encode(Left(job_id=done.job_id, node=done.node, keep_seconds=done.keep_seconds)))
+    else:
+        await _send_delivered(stream, done)
 
 
 async def _with_events(stream: ByteStream, operation: Callable[[Report], Awaitable[T]]) -> T:
