@@ -13,7 +13,7 @@ import anyio
 import psutil
 
 from plasm.errors import PlasmError
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import Delivered
 from tests.bench.processes import LISTEN, NodeProcess, node
 from tests.soak.cases import WHILE_KILLED, Case, Deck

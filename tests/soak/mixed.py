@@ -21,6 +21,8 @@ _SAMPLES = 1000
 """Of a run, though not more than two in a second."""
 _LEAST_BETWEEN = 0.5
 _RUSHES = 5
+_MODULES_HELD = 140
+"""More than a runtime holds compiled in memory at once, one descriptor each."""
 _SAY_SECONDS = 60.0
 _REST_SECONDS = 15.0
 _LOOK_SECONDS = 0.2
@@ -45,6 +47,7 @@ class MixedSoak:
         self._folder.mkdir(exist_ok=True)
         async with node("node", self._folder, config=self._config) as running, crew(self._folder) as members:
             await self._rush(members, running)
+            await self._fill(members, running)
             for member in members:
                 for kind in MIXED:
                     await self._one(member, self._deck.case(kind, next(self._numbers)), running)
@@ -86,6 +89,17 @@ class MixedSoak:
             async with anyio.create_task_group() as tasks:
                 for member in members:
                     tasks.start_soon(self._one, member, case, running)
+
+    async def _fill(self, members: list[Member], running: NodeProcess) -> None:
+        """Fill the node's table of modules, which is bounded: what grows from then on is a leak."""
+        async with anyio.create_task_group() as tasks:
+
+            async def bring(member: Member) -> None:
+                for _ in range(-(-_MODULES_HELD // len(members))):
+                    await self._one(member, self._deck.case("fresh", next(self._numbers)), running)
+
+            for member in members:
+                tasks.start_soon(bring, member)
 
     async def _rest(self, watch: Watch) -> None:
         """Once nothing is asked, no more processes are left than stand ready for jobs."""
