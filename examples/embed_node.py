@@ -3,8 +3,8 @@
     python examples/embed_node.py MODULE.wasm
 
 Two nodes are opened here, in one event loop, each with a home of its own; the second one finds the first over the DHT
-and has it run MODULE. The event loop must be trio, as libp2p wants it; a program on asyncio speaks with a running node
-over its control socket instead (`plasm.control.remote.RemoteJobs`).
+and has it run MODULE. The event loop must be trio, as libp2p wants it; a program on asyncio sends jobs by way of a node
+in another process instead: `plasm.embedding.jobs_of(home)`.
 """
 
 from __future__ import annotations
@@ -15,40 +15,31 @@ from pathlib import Path
 
 import anyio
 
-from plasm.config import NodeSettings
-from plasm.home import Home
-from plasm.host import open_node
-from plasm.jobs.conversation import Submission
-from plasm.jobs.manifest import Job, Manifest, sha256
-from plasm.node import open_plan
-from plasm.plan import Plan, make_plan
-from plasm.registry import load_registry
+from plasm.embedding import PlasmError, embedded_node
+from plasm.ports import Verdict
 
-PORTS = ("signer", "store", "transport", "discovery", "runtime")
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 
 
-def plan_for(home: Path) -> Plan:
-    """The drivers of the profile `internet`, on a home of its own."""
-    return make_plan(load_registry(), ports=PORTS, profile="internet", home=Home(home))
-
-
-async def main(module: bytes, folder: Path) -> None:
-    settings = NodeSettings()
-    first, second = plan_for(folder / "first"), plan_for(folder / "second")
-    async with open_plan(first, listen=LISTEN) as ports, open_node(ports, settings, first.home) as worker:
-        way_in = worker.addresses
-        async with (
-            open_plan(second, listen=LISTEN, bootstrap=way_in) as other_ports,
-            open_node(other_ports, settings, second.home) as sender,
-        ):
-            submission = Submission(job=Job(manifest=Manifest(module_hash=sha256(module))), module=module)
-            delivered = await sender.client.submit(
-                submission, name="embedded", report=lambda event: print(event.kind, event.node, file=sys.stderr)
-            )
-            print(f"{delivered.node} wrote: {delivered.stdout.decode()}")
+async def main(module: bytes, folder: Path) -> int:
+    async with (
+        embedded_node(folder / "first", profile="internet", listen=LISTEN) as worker,
+        embedded_node(folder / "second", profile="internet", listen=LISTEN, bootstrap=worker.addresses) as sender,
+    ):
+        result = await sender.submit(module, report=lambda kind, node: print(kind, node, file=sys.stderr))
+    if result.verdict is not Verdict.EXITED:
+        print(f"{result.node} says: {result.verdict.value}", file=sys.stderr)
+        return 1
+    print(f"{result.node} wrote: {result.stdout.decode(errors='backslashreplace')}")
+    return result.exit_code or 0
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python examples/embed_node.py MODULE.wasm", file=sys.stderr)
+        sys.exit(2)
     with tempfile.TemporaryDirectory() as temporary:
-        anyio.run(main, Path(sys.argv[1]).read_bytes(), Path(temporary), backend="trio")
+        try:
+            sys.exit(anyio.run(main, Path(sys.argv[1]).read_bytes(), Path(temporary), backend="trio"))
+        except (PlasmError, OSError) as error:
+            sys.exit(str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from plasm.errors import PlasmError
+from plasm.explaining import explain
 from plasm.identity import InvalidIdentity, parse_peer_id, peer_of_address
 from plasm.ports import PeerId
 from plasm.registry import PORTS
@@ -34,6 +37,13 @@ class ConfigError(PlasmError):
     """The configuration file cannot be read or is not what it should be."""
 
 
+def _peers(named: str | tuple[str, ...]) -> frozenset[PeerId] | None:
+    """The peers that are named, ``None`` for all. Raises :exc:`~plasm.identity.InvalidIdentity`."""
+    if named == "anyone":
+        return None
+    return frozenset() if isinstance(named, str) else frozenset(map(parse_peer_id, named))
+
+
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[node]``: what this node takes from others.
 
@@ -46,6 +56,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Multiaddrs ending in ``/p2p/PEER`` of known peers."""
     allow: Literal["anyone", "nobody"] | tuple[str, ...] = "anyone"
     """Who may send jobs: everybody, nobody but this home's owner, or these peer IDs."""
+    trust: Literal["anyone", "nobody"] | tuple[str, ...] = "nobody"
+    """Whose jobs may run one after another in the same process, where a runtime's isolation is ``reused``."""
     slots: int | None = None
     """Jobs that run at once; ``None`` for as many as there are cores."""
     max_queue: int = 256
@@ -59,9 +71,12 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_module_bytes: int = 64 * 2**20
     max_modules_bytes: int = 2 * 2**30
     """Of all modules that are kept."""
-    max_stdin_bytes: int = 16 * 2**20
+    max_input_bytes: int = 16 * 2**20
+    """Of one job's standard input and input files together."""
     max_output_bytes: int = 16 * 2**20
-    """Of one job's stdout and stderr together."""
+    """Of one job's stdout, stderr and files in ``/out`` together."""
+    max_file_bytes: int = 256 * 2**20
+    """What one job may hold in ``/tmp`` and ``/out`` together; it is in memory."""
     max_memory_mb: int | None = None
     """What one job may ask for, in MiB; ``None`` for half of the machine's memory, 32768 at most."""
     max_timeout_seconds: int = _LONGEST_TIMEOUT
@@ -80,24 +95,29 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             if (getattr(self, name) or 1) > most:
                 raise ValueError(f"{name}: expected at most {most}, got {getattr(self, name)}")
         for address in self.listen:
-            if not address.startswith("/") or len(address) > _LONGEST_ADDRESS:
-                raise ValueError(f"listen: expected a multiaddr such as /ip4/0.0.0.0/tcp/4001, got {address[:80]!r}")
+            if (wrong := _wrong_with(address)) is not None:
+                said = f"got {address[:80]!r}{wrong and f': {wrong}'}"
+                raise ValueError(f"listen: expected multiaddrs such as /ip4/0.0.0.0/tcp/4001, {said}")
         try:
             for address in self.bootstrap:
                 peer_of_address(address[: _LONGEST_ADDRESS + 1])
         except InvalidIdentity as error:
             raise ValueError(f"bootstrap: expected multiaddrs ending in /p2p/PEER: {error}") from None
-        try:
-            _ = self.allowed_peers
-        except InvalidIdentity as error:
-            raise ValueError(f"allow: expected anyone, nobody or a list of peer IDs: {error}") from None
+        for name in ("allow", "trust"):
+            try:
+                _peers(getattr(self, name))
+            except InvalidIdentity as error:
+                raise ValueError(f"{name}: expected anyone, nobody or a list of peer IDs: {error}") from None
 
     @property
     def allowed_peers(self) -> frozenset[PeerId] | None:
         """The peers that may send jobs; ``None`` for all of them."""
-        if self.allow == "anyone":
-            return None
-        return frozenset() if isinstance(self.allow, str) else frozenset(map(parse_peer_id, self.allow))
+        return _peers(self.allow)
+
+    @property
+    def trusted_peers(self) -> frozenset[PeerId] | None:
+        """The peers whose jobs may share processes; ``None`` for all of them."""
+        return _peers(self.trust)
 
     @property
     def run_slots(self) -> int:
@@ -142,6 +162,22 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: dict[str, dict[str, Any]] = {}
 
 
+def _wrong_with(address: str) -> str | None:
+    """What is wrong with a multiaddr, as far as no transport is needed to tell; ``None`` where nothing is."""
+    if not address.startswith("/") or len(address) > _LONGEST_ADDRESS:
+        return ""
+    parts = address.split("/")[1:]
+    for protocol, value in itertools.pairwise(parts):
+        if protocol in ("ip4", "ip6"):
+            try:
+                ipaddress.IPv4Address(value) if protocol == "ip4" else ipaddress.IPv6Address(value)
+            except ValueError:
+                return f"{value!r} is no {protocol} address"
+        if protocol in ("tcp", "udp") and not (value.isascii() and value.isdigit() and int(value[:6]) < 65536):
+            return f"{value!r} is no port"
+    return None
+
+
 def load_config(path: Path | None, home: Path | None) -> Config:
     """The file at `path`, which must be there, else ``config.toml`` in `home`, if it is. Raises :exc:`ConfigError`."""
     required = path is not None
@@ -152,7 +188,8 @@ def load_config(path: Path | None, home: Path | None) -> Config:
     try:
         with path.open("rb") as file:
             raw = file.read(LARGEST_FILE + 1)
-    except FileNotFoundError:
+    # A home that is no folder has no file in it; whoever needs the home says what is wrong with it.
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise ConfigError(f"there is no file {path}", "name another with --config") from None
         return Config()
@@ -180,7 +217,7 @@ def read_config(text: str, path: Path | None = None) -> Config:
     try:
         file = msgspec.convert(document, _File, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {explain(error)}") from error
+        raise ConfigError(f"{where}: {explain(error, _File)}") from error
     options = {port: getattr(file, port) for port in PORTS}
     return Config(file.profile, file.plugins, options, file.node, path)
 
@@ -193,13 +230,3 @@ def refuse_unknown_keys(table: Mapping[str, object], known: Sequence[str], where
             mend = f"did you mean {close[0]}?" if close else ""
             listed = ", ".join(sorted(known)) or "there are none"
             raise ConfigError(f"{where}: unknown key {key[:80]!r} (known: {listed})", mend)
-
-
-def explain(error: msgspec.ValidationError) -> str:
-    """Which key, and what is expected there: ``node.slots: expected int, got str``, ``node: slots: expected …``."""
-    what, at, where = str(error).rpartition(" - at `")
-    if not at:
-        what, where = str(error), "$"
-    key = where.rstrip("`").removeprefix("$").removeprefix(".").replace("`", "")
-    what = what.replace("`", "").replace("Expected", "expected")
-    return f"{key}: {what}" if key else what

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from plasm.addresses import allow_any, allow_local
-from plasm.config import Config, ConfigError, explain, refuse_unknown_keys
+from plasm.config import Config, ConfigError, refuse_unknown_keys
 from plasm.drivers import AddressFilter, Options
 from plasm.errors import PlanError
+from plasm.explaining import explain
 from plasm.home import Home
 from plasm.profiles import DEFAULT, Profile, load_profile
 from plasm.registry import BACKENDS, NAME, PORTS, Registered, Registry
@@ -156,7 +157,8 @@ class _Selection:
         """What to do where nothing is selected for `port`."""
         if names := self._registry.names(port):
             return f"name one with --plugins: {', '.join(names)}"
-        return f"install a plugin that offers one, then name it with --plugins {port}:NAME"
+        install = f"install a plugin that offers one, then name it with --plugins {port}:NAME"
+        return "; ".join([install, *self._registry.suspects()])
 
     def rank(self, registered: Registered) -> int:
         return self._by_port[registered.port].index(registered)
@@ -208,11 +210,6 @@ class _Selection:
     def _not_installed(self, port: str, name: str, reason: str) -> PlanError:
         elsewhere = [each.qualified for each in self._registry.named(name)]
         mend = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else self._registry.provider_hint(name)
-        suspects = ", ".join(
-            f"{each.distribution} {each.version}" for each in self._registry.broken if not each.exactly
-        )
-        if suspects and not mend:
-            mend = f"{suspects} may offer it, but is broken: plasm plugins --check"
         known = ", ".join(self._registry.names(port or None)) or "none"
         qualified = f"{port}:{name}" if port else name
         return PlanError(f"no driver {qualified} is installed ({reason}; installed: {known})", mend)
@@ -297,4 +294,4 @@ class _Options:
         try:
             return msgspec.convert(table, kind, strict=True)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{where}: {explain(error)}") from error
+            raise ConfigError(f"{where} {explain(error, kind)}") from error

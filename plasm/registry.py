@@ -19,7 +19,8 @@ from typing import Any, Final
 import msgspec
 import pluggy
 
-from plasm import hookspecs
+from plasm import __version__, hookspecs
+from plasm.distributions import BRINGS, install, install_anew, upgrade
 from plasm.drivers import PLUGIN_API, Driver, Options, ProfileFile, Service
 from plasm.errors import PlanError, one_line
 
@@ -44,21 +45,6 @@ _HOOKS: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "plasm_services": ("service", Service),
     "plasm_profiles": ("profile", ProfileFile),
 }
-
-_FIRST_PARTY: Final[Mapping[str, str]] = {
-    "dht": "plasm-libp2p",
-    "ephemeral": "plasm-keys",
-    "file": "plasm-keys",
-    "fs": "plasm-fs",
-    "internet": "plasm-boot",
-    "libp2p": "plasm-libp2p",
-    "local": "plasm-boot",
-    "mdns": "plasm-mdns",
-    "memory": "plasm-fs",
-    "private": "plasm-boot",
-    "wasmtime": "plasm-wasmtime",
-}
-"""Who offers what, for hints where the distribution is missing or too broken to say so itself."""
 
 Offer = Driver[Any] | Service
 
@@ -114,7 +100,7 @@ class Broken:
         if any(name == own and port in (None, own_port) for own_port, own in self.names):
             return True
         likely = (self.entry_point, self.distribution.removeprefix("plasm-"))
-        return not self.exactly and (_FIRST_PARTY.get(name) == self.distribution or name in likely)
+        return not self.exactly and (BRINGS.get(name) == self.distribution or name in likely)
 
 
 @dataclass(frozen=True)
@@ -142,11 +128,19 @@ class Registry:
         return next((each for each in self.broken if each.offers(port, name)), None)
 
     def provider_hint(self, name: str) -> str:
-        """What would make `name` available: the distribution to install, a name that was perhaps meant, or nothing."""
-        if name in _FIRST_PARTY:
-            return f"pip install {_FIRST_PARTY[name]}"
+        """What would make `name` available: a distribution, a plugin that may offer it, a name that was perhaps meant.
+
+        Empty where nothing is known.
+        """
+        if name in BRINGS:
+            return install(BRINGS[name])
         close = get_close_matches(name, [*self.names(), *self.profiles], n=1)
-        return f"did you mean {close[0]}?" if close else ""
+        hints = [f"did you mean {close[0]}?"] if close else []
+        return "; ".join([*hints, *self.suspects()])
+
+    def suspects(self) -> tuple[str, ...]:
+        """The broken plugins that may offer what is missed, each with what is wrong and what mends it."""
+        return tuple(f"{each.line}, and perhaps offers it; {each.mend}" for each in self.broken if not each.exactly)
 
 
 class _Refused(Exception):
@@ -185,7 +179,11 @@ def load_registry(distributions: Iterable[metadata.Distribution] | None = None) 
         try:
             _ask(plugin)
         except _Refused as refusal:
-            broken.append(plugin.broken(str(refusal), refusal.mend or _upgrade(plugin), tracebacks.format_exc()))
+            broken.append(
+                plugin.broken(
+                    str(refusal), refusal.mend or upgrade(plugin.distribution, plugin.version), tracebacks.format_exc()
+                )
+            )
         # A plugin that calls sys.exit() while it is imported must not end the program either.
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -237,7 +235,7 @@ def _check_api(module: object) -> None:
     if stated > PLUGIN_API:
         raise _Refused(
             f"it was written for version {stated} of Plasm's plugin interface, and this Plasm has {PLUGIN_API}",
-            "pip install --upgrade plasm",
+            upgrade("plasm", __version__),
         )
 
 
@@ -340,7 +338,7 @@ def _duplicate(port: str, name: str, claimants: list[_Plugin]) -> Iterator[Broke
         )
     else:
         reason = f"{port}:{name} is offered twice by {distributions[0]}"
-        mend = _upgrade(claimants[0])
+        mend = upgrade(claimants[0].distribution, claimants[0].version)
     for plugin in {each.distribution: each for each in claimants}.values():
         names = frozenset({(port, name)})
         yield Broken(
@@ -348,11 +346,6 @@ def _duplicate(port: str, name: str, claimants: list[_Plugin]) -> Iterator[Broke
         )
 
 
-def _upgrade(plugin: _Plugin) -> str:
-    return f"upgrade it or tell its authors: pip install --upgrade {plugin.distribution}"
-
-
 def _mend_of(plugin: _Plugin, error: BaseException) -> str:
-    if isinstance(error, ImportError):
-        return f"pip install --force-reinstall {plugin.distribution}"
-    return _upgrade(plugin)
+    mend = install_anew if isinstance(error, ImportError) else upgrade
+    return mend(plugin.distribution, plugin.version)

@@ -19,12 +19,13 @@ TEMPLATE = """\
 # Plasm's configuration. What stands here behind a # is the default; `plasm plugins` lists the drivers.
 
 # profile = "internet"          # or "local", "private"
-# plugins = []                  # drivers that replace the profile's, port by port: ["mdns", "store:fs"]
+# plugins = []                  # drivers in place of the profile's, of each port the preferred first: ["fs", "memory"]
 
 [node]
-# listen = []                   # multiaddrs: ["/ip4/0.0.0.0/tcp/4001"]
+# listen = []                   # multiaddrs: ["/ip4/0.0.0.0/tcp/4001"]; empty is loopback, /ip4/127.0.0.1/tcp/4001
 # bootstrap = []                # multiaddrs ending in /p2p/PEER
 # allow = "anyone"              # who may send jobs: "anyone", "nobody" or a list of peer IDs
+# trust = "nobody"              # whose jobs may share a process, with isolation = "reused"; like allow
 # slots = 2                     # jobs at once; as many as there are cores
 # max_queue = 256               # accepted jobs that wait
 # max_per_peer = 64             # of them, by one peer
@@ -32,8 +33,9 @@ TEMPLATE = """\
 # max_kept_bytes = 1073741824   # of all results
 # max_module_bytes = 67108864
 # max_modules_bytes = 2147483648
-# max_stdin_bytes = 16777216
+# max_input_bytes = 16777216
 # max_output_bytes = 16777216
+# max_file_bytes = 268435456    # of one job, in /tmp and /out, in memory
 # max_memory_mb = 4096          # of one job; half of the machine's memory
 # max_timeout_seconds = 3600    # of one job
 # transfer_seconds = 120

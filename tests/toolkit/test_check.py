@@ -35,18 +35,26 @@ def check(
     """The rows of the registry by name, and the exit code."""
     monkeypatch.setattr("plasm.registry.load_registry", lambda: registry)
     code = main(["plugins", "--check", "--json"])
-    return {row["name"]: row for row in json.loads(capsys.readouterr().out)}, code
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)["drivers"]}, code
 
 
 @pytest.mark.parametrize(
     ("facts", "problem", "mend"),
     [
         ({"check": unavailable}, "no card reader", "plug one in"),
-        ({"check": gone}, "No module named 'a_library_that_is_not_there'", "pip install --force-reinstall plasm-card"),
-        ({"check": crashes}, "RuntimeError: two lines", "pip install --upgrade plasm-card, or tell its authors"),
-        ({"check": leaves}, "SystemExit: 0", "pip install --upgrade plasm-card, or tell its authors"),
-        ({"needs": frozenset({"store:tape"})}, "it needs store:tape, which is not installed or broken", ""),
-        ({"needs": frozenset({"transport:libp2p"})}, "it needs transport:libp2p,", "pip install plasm-libp2p"),
+        (
+            {"check": gone},
+            "No module named 'a_library_that_is_not_there'",
+            "install the distribution plasm-card 1.0 anew",
+        ),
+        ({"check": crashes}, "RuntimeError: two lines", "install a later version of the distribution plasm-card"),
+        ({"check": leaves}, "SystemExit: 0", "install a later version of the distribution plasm-card than 1.0"),
+        ({"needs": frozenset({"store:tape"})}, "it needs store:tape, which is not installed", ""),
+        (
+            {"needs": frozenset({"transport:libp2p"})},
+            "it needs transport:libp2p,",
+            "install the distribution plasm-lib",
+        ),
         ({"needs": frozenset({"store"})}, "it needs a store, and none is installed", "install a plugin"),
     ],
 )
@@ -70,10 +78,31 @@ def test_a_driver_that_cannot_be_opened_says_what_would_mend_it(
 def test_where_everything_can_be_opened_the_answer_is_yes(
     plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plugins.add("plasm-card", {"signer": [driver("card")], "store": [driver("s", needs=frozenset({"signer:card"}))]})
+    card = driver("card", check=lambda: None)
+    plugins.add("plasm-card", {"signer": [card], "store": [driver("s", needs=frozenset({"signer:card"}))]})
     rows, code = check(monkeypatch, capsys, plugins.registry())
     assert code == 0
     assert (rows["card"]["ok"], rows["card"]["problem"], rows["card"]["mend"]) == (True, "", "")
+
+
+def test_a_driver_without_a_check_is_not_called_fit(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins.add("plasm-card", {"signer": [driver("card")]})
+    rows, code = check(monkeypatch, capsys, plugins.registry())
+    assert (rows["card"]["ok"], rows["card"]["problem"], code) == (None, "", 0)
+    assert main(["plugins", "--check"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("not checked")
+
+
+def test_a_need_whose_plugin_is_broken_says_how(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins.add("plasm-card", {"signer": [driver("card", needs=frozenset({"store:tape"}))]})
+    plugins.add_missing("plasm-tape", "a_module_that_is_not_there")
+    rows, _ = check(monkeypatch, capsys, plugins.registry())
+    assert rows["card"]["problem"].startswith("it needs store:tape, and plasm-tape 1.0 is broken: ModuleNotFound")
+    assert rows["card"]["mend"] == "install the distribution plasm-tape 1.0 anew, with all that it needs"
 
 
 def test_the_table_says_the_same_in_words(

@@ -93,12 +93,6 @@ def test_completing_a_command_imports_none(shell: Shell) -> None:
     assert done.stdout.split() == ["plain,verify", "plain,version"]
 
 
-@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_each_shell(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    assert main(["completion", name]) == 0
-    assert "_PLASM_COMPLETE" in capsys.readouterr().out
-
-
 # --- wrong usage ----------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +189,7 @@ def test_a_reader_that_goes_away_is_no_answer_no(shell: Shell) -> None:
         assert flood.stderr is not None
         flood.stdout.readline()
         flood.stdout.close()
-        assert flood.stderr.read() == "plasm: the output was closed before all of it was written\n"
+        assert flood.stderr.read() == ""
     assert flood.returncode == 141
 
 
@@ -229,7 +223,9 @@ def test_a_broken_command_names_its_distribution_and_stops_no_other(shell: Shell
     shell.install("plasm-extra", "raise RuntimeError('at import')", group="plasm.commands", target=":command")
     done = shell.run("extra")
     assert done.returncode == 125
-    assert done.stderr.startswith("plasm: the command extra of plasm-extra 1.0 is broken: RuntimeError: at import; pip")
+    assert done.stderr.startswith(
+        "plasm: the command extra of plasm-extra 1.0 is broken: RuntimeError: at import; install"
+    )
     assert done.stderr.count("\n") == 1
     assert "Traceback" in shell.run("-v", "extra").stderr
     assert shell.run("-v", "version").returncode == 0

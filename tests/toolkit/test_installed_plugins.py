@@ -29,17 +29,22 @@ GOOD = """
         )
 """
 
+LATER = "install a later version of the distribution plasm-bad than 0.7, or tell its authors"
 BAD = {
-    "broken": ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second", "pip install --upgrade plasm-bad"),
-    "not-importable": ("import nowhere_at_all", "No module named 'nowhere_at_all'", "pip install --force-reinstall"),
-    "not-python": ("def (", "SyntaxError", "pip install --upgrade plasm-bad"),
+    "broken": ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second", LATER),
+    "not-importable": (
+        "import nowhere_at_all",
+        "No module named 'nowhere_at_all'",
+        "install the distribution plasm-bad 0.7 anew",
+    ),
+    "not-python": ("def (", "SyntaxError", LATER),
     "misspelt": (
         GOOD.format(hook="plasm_signer", name="bad", facts=""),
         "no hook plasm_signer; perhaps plasm_signers is meant",
-        "pip install --upgrade plasm-bad",
+        LATER,
     ),
-    "too-new": ("PLASM_API = 99", "written for version 99", "pip install --upgrade plasm"),
-    "exits": ("raise SystemExit(0)", "SystemExit", "pip install --upgrade plasm-bad"),
+    "too-new": ("PLASM_API = 99", "written for version 99", "install a later plasm than "),
+    "exits": ("raise SystemExit(0)", "SystemExit", LATER),
 }
 
 
@@ -90,7 +95,7 @@ def test_a_duplicate_is_refused_where_it_is_selected(shell: Shell) -> None:
 def row(shell: Shell, name: str, *arguments: str) -> tuple[dict[str, object], int]:
     done = shell.run("plugins", "--json", *arguments)
     assert done.stderr == ""
-    return next(each for each in json.loads(done.stdout) if each["name"] == name), done.returncode
+    return next(each for each in json.loads(done.stdout)["drivers"] if each["name"] == name), done.returncode
 
 
 def test_plugins_lists_each_driver_with_its_distribution(shell: Shell) -> None:
@@ -113,12 +118,25 @@ def test_plugins_lists_each_driver_with_its_distribution(shell: Shell) -> None:
 
 
 def test_check_says_what_is_broken_and_what_would_mend_it(shell: Shell) -> None:
-    shell.install("plasm-bad", BAD["broken"][0])
-    listed, code = row(shell, "bad")
-    assert (listed["port"], listed["distribution"], code) == ("broken", "plasm-bad", 0)
-    checked, code = row(shell, "bad", "--check")
-    assert (checked["ok"], checked["problem"], code) == (False, "RuntimeError: first second", 1)
-    assert checked["mend"] == "upgrade it or tell its authors: pip install --upgrade plasm-bad"
+    shell.install("plasm-bad", BAD["broken"][0], version="0.7")
+    assert shell.run("plugins", "--json").returncode == 0
+    done = shell.run("plugins", "--check", "--json")
+    (broken,) = json.loads(done.stdout)["broken"]
+    assert done.returncode == 1
+    assert broken == {
+        "entry_point": "bad",
+        "distribution": "plasm-bad",
+        "version": "0.7",
+        "problem": "RuntimeError: first second",
+        "mend": LATER,
+    }
+
+
+def test_a_missing_driver_that_a_broken_plugin_may_offer_says_what_is_broken(shell: Shell) -> None:
+    shell.install("plasm-bad", BAD["broken"][0], version="0.7")
+    done = shell.run("--plugins", "tape", "init")
+    assert "no driver tape is installed" in done.stderr
+    assert f"plasm-bad 0.7 is broken: RuntimeError: first second, and perhaps offers it; {LATER}" in done.stderr
 
 
 def test_listing_imports_no_engine_and_no_network_library(shell: Shell) -> None:

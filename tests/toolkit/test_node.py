@@ -159,7 +159,7 @@ async def test_without_a_home_no_driver_has_a_folder(workshop: Workshop) -> None
 
 FAILURES: list[tuple[Exception, str, str]] = [
     (DriverUnavailable("no gmp.h", "apt-get install libgmp-dev"), "no gmp.h", "apt-get install libgmp-dev"),
-    (ImportError("No module named 'gone'"), "No module named 'gone'", "pip install --force-reinstall plasm-made"),
+    (ImportError("No module named 'gone'"), "No module named 'gone'", "install the distribution plasm-made 1.2 anew"),
     (PortError("the port is taken"), "the port is taken", ""),
     (ValueError("two\nlines"), "ValueError: two lines", "plasm-made"),
     (ExceptionGroup("group", [PortError("inside")]), "inside", ""),

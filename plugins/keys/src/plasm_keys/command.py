@@ -61,7 +61,7 @@ def key() -> None:
 @as_json_option
 @click.pass_context
 def show(context: click.Context, as_json: bool) -> None:
-    """Print the peer ID and the did:key of this home's key."""
+    """Print this home's peer ID and did:key."""
     path = _key_path(context)
     with _failing_in_one_line():
         _print_names(keyfile.load(path), as_json)
@@ -81,7 +81,10 @@ def generate(context: click.Context, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A new file, made with mode 0600.")
 @click.pass_context
 def export(context: click.Context, output: Path | None) -> None:
-    """Write the private key in PEM to stdout or to a new file, for a backup."""
+    """Write the private key for a backup.
+
+    It goes to stdout or to a new file, in PEM.
+    """
     path = _key_path(context)
     with _failing_in_one_line():
         pem = keyfile.export(path)
@@ -97,7 +100,10 @@ def export(context: click.Context, output: Path | None) -> None:
 @as_json_option
 @click.pass_context
 def import_(context: click.Context, source: IO[bytes], as_json: bool) -> None:
-    """Restore the key from a backup in FILE, or from stdin where FILE is -; an existing key stays."""
+    """Restore the key from a backup.
+
+    FILE is what plasm key export wrote, or - for stdin. A key that is there already stays.
+    """
     path = _key_path(context)
     try:
         pem = source.read(keyfile.MAX_PEM_BYTES + 1)
