@@ -115,7 +115,9 @@ def _own_folder(folder: Path, *, parents: bool = False) -> None:
     if stat.S_ISLNK(facts.st_mode):
         raise HomeError(f"{folder} is a symbolic link", "name the folder that it points to in PLASM_HOME or --home")
     if not stat.S_ISDIR(facts.st_mode):
-        raise HomeError(f"{folder} is not a folder", "move it away, or choose another --home")
+        raise HomeError(
+            f"{folder} is not a folder", "name another in PLASM_HOME or --home, or --profile private to write nothing"
+        )
     if facts.st_uid != os.geteuid():
         raise HomeError(
             f"{folder} belongs to user {facts.st_uid}, and Plasm runs as user {os.geteuid()}",

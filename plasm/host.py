@@ -17,11 +17,12 @@ from plasm.errors import ungrouped
 from plasm.home import Home
 from plasm.jobs.admission import Admission
 from plasm.jobs.book import Book
+from plasm.jobs.bounds import Bounds
 from plasm.jobs.client import Client, open_client
 from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import PROTOCOL
 from plasm.jobs.responder import Responder
-from plasm.jobs.worker import Bounds, Worker
+from plasm.jobs.worker import Worker
 from plasm.node import OpenPorts
 from plasm.ports import CapabilityTopic, Discovery, DiscoveryError, PeerId, Transport
 
@@ -62,14 +63,16 @@ def admission_for(ports: OpenPorts, settings: NodeSettings) -> Admission:
     return Admission(
         allow=settings.allowed_peers,
         own=ports.peer,
+        trust=settings.trusted_peers,
         arch=architecture(),
         runtimes=tuple(name for name, _ in ports.runtimes),
         cores=settings.run_slots,
         memory_mb=settings.memory_mb,
         timeout_seconds=settings.max_timeout_seconds,
         module_bytes=settings.max_module_bytes,
-        stdin_bytes=settings.max_stdin_bytes,
+        input_bytes=settings.max_input_bytes,
         output_bytes=settings.max_output_bytes,
+        file_bytes=settings.max_file_bytes,
         max_queue=settings.max_queue,
         max_per_peer=settings.max_per_peer,
     )

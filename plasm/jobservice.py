@@ -11,9 +11,11 @@ from plasm.errors import PlasmError
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.client import Client, Detached, SeenNode, UnknownJob
 from plasm.jobs.conversation import Delivered, Report, Submission
-from plasm.jobs.journal import DONE
+from plasm.jobs.journal import Journal
 from plasm.jobs.messages import INLINE_BYTES, Offer
+from plasm.jobs.outputs import STDERR, STDOUT
 from plasm.jobs.receipt import verify_receipt
+from plasm.jobs.records import DONE
 from plasm.jobs.worker import Worker
 
 MAX_LISTED = 500
@@ -79,9 +81,13 @@ class JobService(Protocol):
 class OpenJobs:
     """The service on ports that are open in this process."""
 
-    def __init__(self, client: Client | None = None, worker: Worker | None = None) -> None:
+    def __init__(
+        self, client: Client | None = None, worker: Worker | None = None, journal: Journal | None = None
+    ) -> None:
+        """`journal` is that of a node which is not running: what it took is listed from there."""
         self._client = client
         self._worker = worker
+        self._taken = journal or worker
 
     @property
     def client(self) -> Client:
@@ -102,18 +108,18 @@ class OpenJobs:
     async def execute(self, submission: Submission) -> Delivered:
         if self._worker is None:
             raise NotExecuted("no runtime is open here")
-        stdin = submission.stdin
+        data = submission.input
         offer = Offer(
             job=submission.job,
             digest=submission.job.digest(),
             nonce=submission.nonce,
             module_size=len(submission.module),
-            stdin_size=len(stdin),
-            stdin=stdin if len(stdin) <= INLINE_BYTES else None,
+            input_size=len(data),
+            input=data if len(data) <= INLINE_BYTES else None,
             runtime=submission.runtime,
         )
         try:
-            job_id, ending = await self._worker.execute(offer, submission.module, stdin)
+            job_id, ending = await self._worker.execute(offer, submission.module, data)
         except OfferRejected as rejected:
             raise NotExecuted(str(rejected), "[node] in the configuration sets what this node takes on") from None
         if ending.state != DONE:
@@ -124,8 +130,7 @@ class OpenJobs:
             node=node,
             statement=verify_receipt(ending.receipt, node),
             receipt=ending.receipt,
-            stdout=ending.stdout,
-            stderr=ending.stderr,
+            outputs={STDOUT: b"", STDERR: b"", **ending.outputs},
             detail=ending.detail,
         )
 
@@ -153,7 +158,7 @@ class OpenJobs:
             )
             for submitted in (await self.client.submitted())[:MAX_LISTED]
         ]
-        listed = await self._worker.listed() if self._worker is not None else []
+        listed = await self._taken.listed() if self._taken is not None else []
         hosted = [
             Hosted(
                 job_id=job.id,

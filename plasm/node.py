@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import anyio.to_thread
 
+from plasm.distributions import install_anew, upgrade
 from plasm.drivers import DriverUnavailable, Scope
 from plasm.errors import PlasmError, leaves
 from plasm.identity import peer_id
@@ -199,10 +200,10 @@ def _open_failed(selected: Selected, error: Exception) -> OpenFailed:
         case PortError():
             reason, mend = str(cause), ""
         case ImportError():
-            reason, mend = str(cause), f"pip install --force-reinstall {registered.distribution}"
+            reason, mend = str(cause), install_anew(registered.distribution, registered.version)
         case _:
             reason = f"{type(cause).__name__}: {cause}"
-            mend = f"-v shows where; pip install --upgrade {registered.distribution}, or tell its authors"
+            mend = f"-v shows where; {upgrade(registered.distribution, registered.version)}"
     failure = OpenFailed(registered.qualified, distribution, reason, mend)
     failure.__cause__ = error
     return failure

@@ -220,7 +220,9 @@ class Limits:
     memory_bytes: int = 256 * 2**20
     wall_seconds: float = 60.0
     output_bytes: int = 16 * 2**20
-    """Of stdout and stderr together."""
+    """Of stdout, stderr and the files in ``/out`` together."""
+    file_bytes: int = 64 * 2**20
+    """What the program may hold in ``/tmp`` and ``/out`` together while it runs."""
     fuel: int | None = None
     """Units of the engine; ``None`` for as much as the wall time allows."""
     host_calls: int = 10_000_000
@@ -235,11 +237,15 @@ class Invocation:
     """After the program's name, which is always ``module.wasm``."""
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that the program finds, read-only: path below ``/`` without a leading slash → content."""
     limits: Limits = field(default_factory=Limits)
     seed: bytes = bytes(32)
     """The job digest's 32 bytes: clock and random come from it."""
     capabilities: frozenset[str] = frozenset()
     """``clock`` and ``random`` ask for the real ones."""
+    trusted: bool = False
+    """Whether the operator trusts who sent it: a runtime may then run it where other trusted jobs ran before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +256,9 @@ class Usage:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    """Of the guest's own memories."""
+    peak_process_bytes: int | None = None
+    """Of the process around it, where the operating system counts that for one run (a control group does)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,9 +270,15 @@ class Outcome:
     """The program's own (0 to 255), where the verdict is ``exited``; else ``None``."""
     stdout: bytes = b""
     stderr: bytes = b""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """What the program left in ``/out``: path below it → content."""
     usage: Usage = field(default_factory=Usage)
     detail: str = ""
     """One line for people: which trap, which import is missing. Not part of the result digest."""
+    trap: str | None = None
+    """Where the verdict is ``trapped``: a name such as ``unreachable`` (``specs/receipt.md`` lists them)."""
+    isolation: str | None = None
+    """How this run was kept apart, where that differs from the runtime's :attr:`Runtime.isolation`."""
     reproducible: bool = True
 
 
@@ -284,7 +299,7 @@ class Runtime(Protocol):
 
     @property
     def isolation(self) -> str:
-        """How runs are kept apart, as it stands in a receipt: ``"process"``, ``"reused"``, ``"cell"``."""
+        """How runs are kept apart, as it stands in a receipt: ``"cell"``, ``"reused"``, ``"process"``, ``"none"``."""
 
     @property
     def slots(self) -> int:
@@ -305,6 +320,19 @@ class Runtime(Protocol):
         Every end of the program is an :class:`Outcome`. Raises :exc:`RuntimeFailed`, or :exc:`KeyError` where the
         module is not (or no longer) prepared.
         """
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """Optional for a runtime whose runs stand behind walls of the operating system."""
+
+    @property
+    def guards(self) -> Sequence[str]:
+        """What is on around each run, for people and receipts: ``"landlock:7"``, ``"seccomp"``, ``"cgroup:v1"``."""
+
+    @property
+    def weaknesses(self) -> Sequence[str]:
+        """What this machine lacks, each with what follows from it, in one line; told when the node starts."""
 
 
 # --- signer ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ def version_text(as_json: bool = False) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (those of the process) name and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What stdout cannot encode is shown as ?, and ends no command.
+        sys.stdout.reconfigure(errors="replace")
     # Answered without click, whose import takes several times as long as starting Python does.
     if arguments in (["version"], ["--version"], ["version", "--json"]):
         try:

@@ -6,25 +6,28 @@ import json
 
 import click
 
+from plasm.cli import completers
 from plasm.cli.context import Context
+from plasm.cli.jobids import whole_id
 from plasm.cli.session import with_jobs
 from plasm.exitcodes import NO, OK
 from plasm.jobservice import JobService
 
 
 @click.command("cancel")
-@click.option("--json", "as_json", is_flag=True)
-@click.argument("job_id")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("job_id", shell_complete=completers.jobs)
 @click.pass_obj
 def command(context: Context, *, job_id: str, as_json: bool) -> None:
-    """Stop JOB_ID; exits 1 where it had ended already."""
+    """Stop JOB_ID, of which the first six digits or more are enough; exits 1 where it had ended already."""
 
-    async def cancel(service: JobService) -> bool:
-        return await service.cancel(job_id)
+    async def cancel(service: JobService) -> tuple[str, bool]:
+        identity = await whole_id(service, job_id)
+        return identity, await service.cancel(identity)
 
-    stopped = with_jobs(context, cancel)
+    identity, stopped = with_jobs(context, cancel)
     if as_json:
-        print(json.dumps({"job_id": job_id, "cancelled": stopped}))
+        print(json.dumps({"job_id": identity, "cancelled": stopped}))
     else:
-        print(f"{job_id} {'cancelled' if stopped else 'had ended already'}")
+        print(f"{identity} {'cancelled' if stopped else 'had ended already'}")
     raise SystemExit(OK if stopped else NO)

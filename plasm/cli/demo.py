@@ -17,8 +17,10 @@ from anyio.abc import Process
 
 import plasm
 from plasm.cli.context import Context
+from plasm.cli.running import stoppable
 from plasm.cli.start import PORTS
 from plasm.control.remote import RemoteJobs
+from plasm.distributions import install_anew
 from plasm.errors import PlasmError
 from plasm.jobs.conversation import Delivered, Event, Submission
 from plasm.jobs.manifest import Job, Manifest, sha256
@@ -44,7 +46,7 @@ class _Child:
 
 @click.command("demo")
 @click.option("--discovery", type=click.Choice(["dht", "mdns"]), help="How the nodes find each other.")
-@click.option("--json", "as_json", is_flag=True, help="The verified result, and nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verified result as JSON, and nothing else.")
 @click.pass_obj
 def command(context: Context, *, discovery: str | None, as_json: bool) -> None:
     """Start two nodes on loopback, let one find the other, run hello.wasm there and verify the receipt."""
@@ -59,7 +61,7 @@ def command(context: Context, *, discovery: str | None, as_json: bool) -> None:
     if plan.profile.name:
         arguments += ["--profile", plan.profile.name]
     say = _silent if as_json else _say
-    delivered = anyio.run(_demonstrate, arguments, say)
+    delivered = anyio.run(stoppable, lambda: _demonstrate(arguments, say))
     if as_json:
         from plasm.cli.outcome import as_document
 
@@ -165,4 +167,4 @@ def _hello() -> Path:
     for path in (package / "data" / "hello.wasm", package.parent / "examples" / "hello.wasm"):
         if path.is_file():
             return path
-    raise DemoFailed("hello.wasm is not where it was installed", "pip install --force-reinstall plasm")
+    raise DemoFailed("hello.wasm is not where it was installed", install_anew("plasm", plasm.__version__))

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from plasm.cli.context import Context
-from plasm.cli.joboptions import JobOptions, job_options, write_whole
-from plasm.cli.outcome import as_document
+from plasm.cli.files import write_whole
+from plasm.cli.joboptions import JobOptions, job_options, out_option
+from plasm.cli.outcome import as_document, keep_files
 from plasm.cli.progress import Progress
 from plasm.cli.session import HERE, with_jobs
 from plasm.exitcodes import exit_code
@@ -18,15 +19,23 @@ from plasm.jobservice import JobService
 
 
 @click.command("execute-job", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--wasm", type=click.Path(), help="The module, where it is not the first argument.")
-@click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt there too.")
-@click.option("--stdout", "output", type=click.Path(path_type=Path), help="Write what the program wrote there.")
-@click.option("--json", "as_json", is_flag=True, help="The whole result, with the receipt in it.")
+@click.option("--wasm", type=click.Path(), metavar="FILE", help="The module, where it is not the first argument.")
+@click.option("--receipt", type=click.Path(path_type=Path), metavar="FILE", help="Write the receipt there too.")
+@click.option(
+    "--stdout", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write the program's output there."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON, with the receipt in it.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[WASM] [ARGS]...")
 @job_options
+@out_option
 @click.pass_obj
-def command(context: Context, *, job: JobOptions, receipt: Path | None, output: Path | None, as_json: bool) -> None:
-    """Run WASM on this machine and print the signed receipt."""
+def command(
+    context: Context, *, job: JobOptions, out: Path | None, receipt: Path | None, output: Path | None, as_json: bool
+) -> None:
+    """Run WASM on this machine and print the signed receipt.
+
+    Our options come before WASM; what follows it is the program's.
+    """
     submission = job.submission()
 
     async def execute(service: JobService) -> Delivered:
@@ -39,6 +48,7 @@ def command(context: Context, *, job: JobOptions, receipt: Path | None, output: 
         write_whole(receipt, delivered.receipt + b"\n")
     if output is not None:
         write_whole(output, delivered.stdout)
+    keep_files(delivered.files, out)
     predicate = delivered.statement.predicate
     print(json.dumps(as_document(delivered)) if as_json else delivered.receipt.decode())
     raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -14,10 +15,11 @@ from plasm.exitcodes import FAILED, INTERRUPTED, NOT_RUNNABLE, PIPE_CLOSED, USAG
 from plasm.ports import NotRunnable, PortError
 
 
-def report(error: BaseException, *, verbose: bool) -> int:
+def report(error: BaseException, *, verbose: bool, as_json: bool = False) -> int:
     """Say on stderr what failed, and with `verbose` where; return the exit code.
 
-    A group of exceptions counts as the one in it that says most; :exc:`SystemExit` and click's own exit pass unsaid.
+    With `as_json` stdout gets ``{"error": {"code": …, "message": …, "mend": …}}`` in one line too. A group of
+    exceptions counts as the one in it that says most; :exc:`SystemExit` and click's own exit pass unsaid.
     """
     cause = _telling(error)
     match cause:
@@ -27,8 +29,14 @@ def report(error: BaseException, *, verbose: bool) -> int:
             return cause.exit_code
     if verbose:
         _to_stderr("".join(traceback.format_exception(error)).rstrip())
-    line, code = _line_and_code(cause)
-    _to_stderr(f"plasm: {line}")
+    if isinstance(cause, BrokenPipeError):
+        # Whoever closed it has seen enough: as with any program that SIGPIPE ends.
+        silence_stdout()
+        return PIPE_CLOSED
+    message, mend, code = _explained(cause)
+    _to_stderr(f"plasm: {message}; {mend}" if mend else f"plasm: {message}")
+    if as_json:
+        _to_stdout(json.dumps({"error": {"code": code, "message": message, "mend": mend}}))
     return code
 
 
@@ -41,33 +49,29 @@ def _telling(error: BaseException) -> BaseException:
     return causes[0]
 
 
-def _line_and_code(cause: BaseException) -> tuple[str, int]:
+def _explained(cause: BaseException) -> tuple[str, str, int]:
+    """What failed, what mends it, and the exit code."""
     match cause:
-        case CommandFailed():
-            return str(cause), cause.code
         case PlasmError():
-            return str(cause), FAILED
+            return cause.message, cause.mend, cause.code if isinstance(cause, CommandFailed) else FAILED
         case NotRunnable():
-            return one_line(str(cause)), NOT_RUNNABLE
+            return one_line(str(cause)), "", NOT_RUNNABLE
         case PortError():
-            return one_line(str(cause)), FAILED
+            return one_line(str(cause)), "", FAILED
         case click.UsageError():
             path = cause.ctx.command_path if cause.ctx is not None else "plasm"
-            return f"{one_line(cause.format_message()).rstrip('.')}; see {path} --help", USAGE
+            return one_line(cause.format_message()).rstrip("."), f"see {path} --help", USAGE
         case click.ClickException():
             # click's 1 would mean that a command which asks was answered no.
             code = cause.exit_code if type(cause).exit_code != click.ClickException.exit_code else FAILED
-            return one_line(cause.format_message()), code
+            return one_line(cause.format_message()), "", code
         case KeyboardInterrupt() | click.Abort():
-            return "interrupted", INTERRUPTED
-        case BrokenPipeError():
-            _silence_stdout()
-            return "the output was closed before all of it was written", PIPE_CLOSED
+            return "interrupted", "", INTERRUPTED
         case OSError():
             named = f"{cause.filename}: " if isinstance(cause.filename, str) else ""
-            return one_line(f"{named}{cause.strerror or cause}"), FAILED
+            return one_line(f"{named}{cause.strerror or cause}"), "", FAILED
         case _:
-            return one_line(f"unexpected {type(cause).__name__}: {cause}; -v shows where, please report it"), FAILED
+            return one_line(f"unexpected {type(cause).__name__}: {cause}"), "-v shows where, please report it", FAILED
 
 
 def _code_of(leaving: SystemExit) -> int:
@@ -79,12 +83,19 @@ def _code_of(leaving: SystemExit) -> int:
     return FAILED
 
 
-def _silence_stdout() -> None:
+def silence_stdout() -> None:
     """Keep the interpreter from flushing into the closed pipe once more when it exits."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         return
+
+
+def _to_stdout(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError:
+        silence_stdout()
 
 
 def _to_stderr(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +12,11 @@ from typing import Any
 import click
 import msgspec
 
-from plasm.errors import PlasmError
+from plasm.cli import completers
+from plasm.cli.files import InputUnusable, read_file
+from plasm.cli.jobfiles import read_inputs
 from plasm.jobs.conversation import Submission
-from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, InvalidJob, Job, Manifest, sha256
-
-
-class InputUnusable(PlasmError):
-    """A file, or standard input, cannot be taken as it is."""
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, InvalidJob, Job, Manifest, input_files, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +28,8 @@ class JobOptions:
     args: tuple[str, ...]
     env: dict[str, str]
     stdin: bytes
+    inputs: dict[str, bytes]
+    capabilities: tuple[str, ...]
     memory: int
     timeout: int
     fuel: int | None
@@ -40,11 +39,16 @@ class JobOptions:
         """The job with what a node needs of it. Raises :exc:`InputUnusable`."""
         job = Job(
             manifest=Manifest(
-                module_hash=sha256(self.module), memory_mb=self.memory, timeout_seconds=self.timeout, fuel=self.fuel
+                module_hash=sha256(self.module),
+                memory_mb=self.memory,
+                timeout_seconds=self.timeout,
+                fuel=self.fuel,
+                capabilities=self.capabilities,
             ),
             args=self.args,
             env=self.env,
             stdin=sha256(self.stdin),
+            inputs=input_files(self.inputs),
         )
         try:
             # The bounds that hold for what comes from peers hold for what goes to them.
@@ -56,6 +60,7 @@ class JobOptions:
             job=job,
             module=self.module,
             stdin=self.stdin,
+            inputs=self.inputs,
             arch=arch,
             runtime=self.runtime,
             wait_seconds=wait_seconds,
@@ -66,17 +71,55 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options and arguments of a job; the command gets them as one ``job``, a :class:`JobOptions`."""
 
     @click.option("--stdin", "stdin_file", metavar="FILE", help="Standard input of the program; - passes ours on.")
-    @click.option("--env", "-e", "variables", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
-    @click.option("--memory", default=256, type=click.IntRange(1, 32768), metavar="MB", show_default=True)
     @click.option(
-        "--timeout", default=60, type=click.IntRange(1, 3600), metavar="SECONDS", show_default=True, help="Of the run."
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="PATH=FILE",
+        help="A file, or a folder's files, that the program finds at /PATH, read-only; repeatable.",
     )
-    @click.option("--fuel", type=click.IntRange(1, 2**53 - 1), help="Units of the engine, where it counts them.")
-    @click.option("--runtime", metavar="NAME", help="The runtime to use.")
+    @click.option(
+        "--capability",
+        "capabilities",
+        multiple=True,
+        type=click.Choice(("clock", "random")),
+        help="The real clock, or real random bytes: the result can then not be reproduced. Repeatable.",
+    )
+    @click.option(
+        "--env", "-e", "variables", multiple=True, metavar="NAME=VALUE", help="An environment variable; repeatable."
+    )
+    @click.option(
+        "--memory",
+        default=256,
+        type=click.IntRange(1, 32768),
+        metavar="MB",
+        show_default=True,
+        help="What the program may use.",
+    )
+    @click.option(
+        "--timeout",
+        default=60,
+        type=click.IntRange(1, 3600),
+        metavar="SECONDS",
+        show_default=True,
+        help="How long the program may run.",
+    )
+    @click.option(
+        "--fuel",
+        type=click.IntRange(1, 2**53 - 1),
+        metavar="UNITS",
+        show_default="no bound",
+        help="What the program may use of the engine's units, where the engine counts them.",
+    )
+    @click.option(
+        "--runtime", metavar="NAME", help="The runtime to use, such as wasmtime.", shell_complete=completers.runtimes
+    )
     @functools.wraps(command)
     def wrapped(
         *,
         stdin_file: str | None,
+        inputs: tuple[str, ...],
+        capabilities: tuple[str, ...],
         variables: tuple[str, ...],
         memory: int,
         timeout: int,
@@ -103,6 +146,8 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             args=args,
             env=env,
             stdin=_read_stdin(stdin_file),
+            inputs=read_inputs(inputs),
+            capabilities=tuple(sorted(set(capabilities))),
             memory=memory,
             timeout=timeout,
             fuel=fuel,
@@ -113,45 +158,22 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def read_file(path: Path, most: int) -> bytes:
-    """The file's bytes, `most` of them at most. Raises :exc:`InputUnusable`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise InputUnusable(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(data) > most:
-        raise InputUnusable(f"{path} is larger than {most} bytes, which is the most that is taken")
-    return data
+def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--out``; the command gets it as ``out``, a path or ``None``."""
+    return click.option(
+        "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the files that it left in /out there."
+    )(command)
 
 
 def _read_stdin(file: str | None) -> bytes:
     if file is not None and file != "-":
-        return read_file(Path(file), MAX_STDIN_BYTES)
+        return read_file(Path(file), MAX_INPUT_BYTES)
     if file is None and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
         return b""
     try:
-        data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+        data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
     except OSError:
         return b""
-    if len(data) > MAX_STDIN_BYTES:
-        raise InputUnusable(f"standard input is longer than {MAX_STDIN_BYTES} bytes, which is the most that is taken")
+    if len(data) > MAX_INPUT_BYTES:
+        raise InputUnusable(f"standard input is longer than {MAX_INPUT_BYTES} bytes, which is the most that is taken")
     return data
-
-
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """A file that appears whole or not at all. Raises :exc:`InputUnusable`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputUnusable(f"{path} cannot be written: {error.strerror or error}") from None

@@ -22,6 +22,13 @@ class _OneLine(logging.Formatter):
         return "\n".join(map(printable, super().formatStack(stack_info).splitlines()))
 
 
+def show_what_happens() -> None:
+    """The node's own lines about jobs on stderr too: one to each that is accepted, rejected or ends."""
+    log = logging.getLogger("plasm.node")
+    if log.getEffectiveLevel() > logging.INFO:
+        log.setLevel(logging.INFO)
+
+
 def configure_logging(verbose: bool) -> None:
     """Warnings of Plasm and its plugins on stderr; with `verbose` all that they say, and the libraries' warnings."""
     handler = logging.StreamHandler(sys.stderr)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from plasm.cli.joboptions import write_whole
+from plasm.cli.files import write_whole
+from plasm.cli.jobfiles import write_outputs
 from plasm.exitcodes import exit_code
 from plasm.jobs.conversation import Delivered
+from plasm.jobs.manifest import sha256
+from plasm.jobs.outputs import STDERR, STDOUT, files_of
 from plasm.ports import Verdict
 
 _SENTENCES = {
@@ -25,9 +29,17 @@ _SENTENCES = {
 
 
 def finish(
-    *, stdout: bytes, stderr: bytes, verdict: Verdict, own: int | None, detail: str, quiet: bool = False
+    *,
+    outputs: Mapping[str, bytes],
+    out: Path | None,
+    verdict: Verdict,
+    own: int | None,
+    detail: str,
+    quiet: bool = False,
 ) -> NoReturn:
-    """Write what the program wrote, say how it ended if not by itself, and exit as it did."""
+    """Write what the program wrote, its files into `out`, say how it ended if not by itself, and exit as it did."""
+    stdout, stderr = outputs[STDOUT], outputs[STDERR]
+    keep_files(files_of(outputs), out, quiet=quiet)
     sys.stdout.flush()
     sys.stdout.buffer.write(stdout)
     sys.stdout.buffer.flush()
@@ -40,17 +52,29 @@ def finish(
     raise SystemExit(exit_code(verdict, own))
 
 
-def finish_delivered(delivered: Delivered, *, receipt: Path | None, as_json: bool, quiet: bool = False) -> NoReturn:
+def keep_files(files: Mapping[str, bytes], out: Path | None, *, quiet: bool = False) -> None:
+    """Write the files of ``/out`` into the folder `out`; where there is none, say that there were some."""
+    if out is not None:
+        write_outputs(out, files)
+    elif files and not quiet:
+        count = "a file" if len(files) == 1 else f"{len(files)} files"
+        print(f"plasm: the program left {count} in /out; --out DIR takes what it leaves there", file=sys.stderr)
+
+
+def finish_delivered(
+    delivered: Delivered, *, receipt: Path | None, out: Path | None, as_json: bool, quiet: bool = False
+) -> NoReturn:
     """The same for a verified result, whose receipt is written to `receipt` first."""
     if receipt is not None:
         write_whole(receipt, delivered.receipt + b"\n")
     predicate = delivered.statement.predicate
     if as_json:
+        keep_files(delivered.files, out, quiet=True)
         print(json.dumps(as_document(delivered)))
         raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))
     finish(
-        stdout=delivered.stdout,
-        stderr=delivered.stderr,
+        outputs=delivered.outputs,
+        out=out,
         verdict=predicate.verdict,
         own=predicate.exit_code,
         detail=delivered.detail,
@@ -72,13 +96,21 @@ def as_document(delivered: Delivered) -> dict[str, Any]:
         "stderr": delivered.stderr.decode(errors="replace"),
         "stdout_base64": base64.b64encode(delivered.stdout).decode(),
         "stderr_base64": base64.b64encode(delivered.stderr).decode(),
+        "files": [
+            {"path": path, "size": len(content), "digest": sha256(content)} for path, content in delivered.files.items()
+        ],
+        "trap": predicate.trap,
         "detail": delivered.detail,
         "engine": {"name": predicate.engine.name, "version": predicate.engine.version},
+        "isolation": predicate.isolation,
+        "guards": list(predicate.guards),
+        "reproducible": predicate.reproducible,
         "usage": {
             "fuel": predicate.usage.fuel,
             "wall_microseconds": predicate.usage.wall_microseconds,
             "cpu_microseconds": predicate.usage.cpu_microseconds,
             "peak_memory_bytes": predicate.usage.peak_memory_bytes,
+            "peak_process_bytes": predicate.usage.peak_process_bytes,
         },
         "receipt": json.loads(delivered.receipt),
         "verified": True,

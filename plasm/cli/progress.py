@@ -7,10 +7,13 @@ import threading
 import time
 from types import TracebackType
 
+from plasm.jobs.attempts import blame
 from plasm.jobs.conversation import Event
+from plasm.ports import PeerId
 
 _PATIENCE_SECONDS = 1.0
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_PLAIN_FRAMES = "|/-\\"
 _FRAME_SECONDS = 0.1
 
 _WORDS = {
@@ -27,13 +30,19 @@ _WORDS = {
 
 
 class Progress:
-    """A context manager; :meth:`report` takes a job's events. Failures of nodes are lines that stay."""
+    """A context manager; :meth:`report` takes a job's events.
+
+    That a node failed is a line that stays, once another is tried: where none is, the command's own failure says it.
+    """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.job_id = ""
+        """Of the job that a node has accepted last."""
         self._shown = not quiet and sys.stderr.isatty()
         self._quiet = quiet
         self._verbose = verbose
-        self._words = ""
+        self._failed = ""
+        self._words = "starting"
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -54,13 +63,20 @@ class Progress:
     def report(self, event: Event) -> None:
         """Show what happened."""
         words = _WORDS.get(event.kind, event.kind)
-        if event.kind == "queued" and event.ahead:
-            words += f" behind {event.ahead} others"
-        if event.kind == "node_failed":
-            if not self._quiet:
-                self.line(f"plasm: {event.node}: {event.detail}; trying the next node")
-            words = "looking for another node"
-        elif self._verbose:
+        match event.kind:
+            case "accepted":
+                self.job_id = event.detail
+            case "queued" if event.ahead:
+                words += f" behind {event.ahead} other{'' if event.ahead == 1 else 's'}"
+            case "node_failed":
+                self._failed = blame(PeerId(event.node), event.detail)
+                self.job_id = ""
+                words = "looking for another node"
+            case "found" if self._failed:
+                if not self._quiet:
+                    self.line(f"plasm: {self._failed}; trying {event.node}")
+                self._failed = ""
+        if self._verbose and event.kind != "node_failed":
             self.line(f"plasm: {words}{f' {event.node}' if event.node else ''} {event.detail}".rstrip())
         with self._lock:
             self._words = words
@@ -72,6 +88,7 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
+        frames = _FRAMES if sys.stderr.encoding.lower().startswith("utf") else _PLAIN_FRAMES
         frame = 0
         wait = _PATIENCE_SECONDS
         while not self._ended.wait(wait):
@@ -79,8 +96,7 @@ class Progress:
             frame += 1
             with self._lock:
                 seconds = time.monotonic() - self._began
-                spinner = _FRAMES[frame % len(_FRAMES)]
-                sys.stderr.write(f"\r\x1b[K{spinner} {self._words} ({seconds:.0f} s)")
+                sys.stderr.write(f"\r\x1b[K{frames[frame % len(frames)]} {self._words} ({seconds:.0f} s)")
                 sys.stderr.flush()
                 self._drawn = True
 

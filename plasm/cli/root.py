@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -13,10 +13,11 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from plasm.cli import version_text
+from plasm.cli import completers, version_text
 from plasm.cli.context import CommandFailed, Context
 from plasm.cli.failures import report
 from plasm.cli.logs import configure_logging
+from plasm.distributions import upgrade
 
 GROUP: Final = "plasm.commands"
 """The entry-point group of commands that plugins bring."""
@@ -91,13 +92,13 @@ def _origin(entry_point: metadata.EntryPoint) -> str:
 
 def _load(name: str, entry_points: Sequence[metadata.EntryPoint]) -> click.Command:
     origins = [_origin(each) for each in entry_points]
-    distribution = origins[0].split(" ")[0]
+    distribution, _, version = origins[0].partition(" ")
     if len(entry_points) > 1:
         raise CommandFailed(
             f"the command {name} is offered by {' and by '.join(origins)}",
             f"uninstall one of them: pip uninstall {distribution}",
         )
-    mend = f"pip install --upgrade --force-reinstall {distribution}, or uninstall it"
+    mend = f"{upgrade(distribution, version)}, or uninstall it"
     try:
         command = entry_points[0].load()
     # A plugin that calls sys.exit() while it is imported is as broken as one that raises.
@@ -127,8 +128,19 @@ def _set_verbose(context: click.Context, parameter: click.Parameter, value: bool
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--plugins", callback=_names, metavar="A,B", help="Drivers to use, by name or as port:name.")
-@click.option("--profile", metavar="NAME", help="internet (the default), local, private, or a plugin's own.")
+@click.option(
+    "--plugins",
+    callback=_names,
+    metavar="A,B",
+    help="Drivers to use, by name or as port:name; of one port, the preferred one first.",
+    shell_complete=completers.drivers,
+)
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="internet (the default), local, private, or a plugin's own.",
+    shell_complete=completers.profiles,
+)
 @click.option(
     "--config",
     "config_path",
@@ -181,12 +193,40 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with root.make_context("plasm", list(arguments), obj=context) as click_context:
             answer = root.invoke(click_context)
-        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
         return 2
     # SystemExit and KeyboardInterrupt too, which may arrive inside a group of exceptions.
     except BaseException as error:
-        return report(error, verbose=context.verbose)
+        answer = report(error, verbose=context.verbose, as_json=_asks_for_json(arguments))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        return report(error, verbose=False)
     # A command may return its exit code.
     return answer if isinstance(answer, int) else 0
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether the command that `arguments` name is given its ``--json``; a program's own is not meant."""
+    command: click.Command | None = root
+    rest = list(arguments)
+    try:
+        while isinstance(command, click.Group):
+            rest = _parsed(command, rest)[1]
+            command = command.get_command(click.Context(command), rest.pop(0)) if rest else None
+        if command is None:
+            return False
+        given = _parsed(command, rest)[0]
+    # Wrong usage, or a command that cannot be imported: that is the failure which is being told.
+    except Exception:
+        return False
+    return any("--json" in each.opts and given.get(each.name or "", False) for each in command.params)
+
+
+def _parsed(command: click.Command, arguments: list[str]) -> tuple[Mapping[str, object], list[str]]:
+    """The options as they were given, and what is left."""
+    settings = {**command.context_settings, "ignore_unknown_options": True}
+    context = click.Context(command, resilient_parsing=True, **settings)
+    options, rest, _ = command.make_parser(context).parse_args(arguments)
+    return options, rest

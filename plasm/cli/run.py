@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import click
 
 from plasm.cli.context import Context
-from plasm.cli.joboptions import JobOptions, job_options
+from plasm.cli.joboptions import JobOptions, job_options, out_option
 from plasm.cli.outcome import finish
 from plasm.cli.progress import Progress
+from plasm.cli.running import stoppable
 from plasm.errors import PlanError
 from plasm.jobs.conversation import Event
 from plasm.jobs.manifest import digest_bytes
+from plasm.jobs.receipt import outputs_of
 from plasm.node import open_plan
 from plasm.ports import Digest, Invocation, NotRunnable, Outcome, Verdict
 
@@ -21,19 +25,24 @@ from plasm.ports import Digest, Invocation, NotRunnable, Outcome, Verdict
 @click.argument("wasm", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @job_options
+@out_option
 @click.pass_obj
-def command(context: Context, *, job: JobOptions, quiet: bool) -> None:
-    """Run WASM on this machine: its output as it wrote it, and its exit code."""
+def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool) -> None:
+    """Run WASM on this machine: its output as it wrote it, and its exit code.
+
+    Our options come before WASM; what follows it is the program's.
+    """
     submission = job.submission()
     plan = context.plan({"runtime"})
+    installed = context.registry().names("runtime")
 
-    async def run() -> Outcome:
+    async def run_here() -> Outcome:
         async with open_plan(plan) as ports:
             runtimes = dict(ports.runtimes)
             if job.runtime is not None and job.runtime not in runtimes:
                 raise PlanError(
                     f"the runtime {job.runtime!r} is not selected (there is {', '.join(runtimes)})",
-                    f"plasm --plugins {job.runtime} run",
+                    f"plasm --plugins {job.runtime} run" if job.runtime in installed else "choose one of them",
                 )
             runtime = runtimes[job.runtime or next(iter(runtimes))]
             digest = Digest(submission.job.manifest.module_hash)
@@ -49,16 +58,18 @@ def command(context: Context, *, job: JobOptions, quiet: bool) -> None:
                     args=job.args,
                     env=job.env,
                     stdin=job.stdin,
+                    inputs=job.inputs,
                     limits=submission.job.manifest.limits(),
                     seed=digest_bytes(submission.job.digest()),
+                    capabilities=frozenset(job.capabilities),
                 )
             )
 
     with Progress(quiet=quiet, verbose=context.verbose) as progress:
-        outcome = anyio.run(run, backend=plan.backend)
+        outcome = anyio.run(stoppable, run_here, backend=plan.backend)
     finish(
-        stdout=outcome.stdout,
-        stderr=outcome.stderr,
+        outputs=outputs_of(outcome),
+        out=out,
         verdict=outcome.verdict,
         own=outcome.exit_code,
         detail=outcome.detail,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import sys
@@ -11,38 +12,71 @@ import anyio
 import click
 
 from plasm.cli.context import Context
+from plasm.cli.joining import knows_nobody
+from plasm.cli.logs import show_what_happens
+from plasm.cli.parameters import EXAMPLE, listen_addresses, peer_addresses
 from plasm.config import NodeSettings
 from plasm.control.server import serve_control
+from plasm.errors import leaves, ungrouped
 from plasm.host import Node, open_node
+from plasm.jobs.finding import describe_search
 from plasm.jobservice import OpenJobs
-from plasm.node import open_plan
+from plasm.node import OpenFailed, open_plan
 from plasm.plan import Plan
 
 DEFAULT_LISTEN = ("/ip4/127.0.0.1/tcp/4001",)
 """Loopback until cells keep a stranger's code inside; ``--listen`` and ``[node] listen`` say otherwise."""
+_ALONE_LOOK_SECONDS = 3.0
+"""A node that was told of no peers knows those who came to it: more is not found by looking for longer."""
 PORTS = frozenset({"signer", "store", "transport", "discovery", "runtime", "service"})
 
 
 @click.command("start")
 @click.option("-c", "--config", type=click.Path(path_type=Path), metavar="FILE", help="The same as plasm --config.")
-@click.option("-l", "--listen", multiple=True, metavar="ADDR", help="A multiaddr to listen on; repeatable.")
-@click.option("-p", "--peer", "peers", multiple=True, metavar="ADDR", help="A peer to join through; repeatable.")
+@click.option(
+    "-l",
+    "--listen",
+    multiple=True,
+    callback=listen_addresses,
+    metavar="ADDR",
+    help=f"A multiaddr to listen on, with port 0 for any free one; repeatable.  [default: {', '.join(DEFAULT_LISTEN)}]",
+)
+@click.option(
+    "-p",
+    "--peer",
+    "peers",
+    multiple=True,
+    callback=peer_addresses,
+    metavar="ADDR",
+    help=f"A peer to join the network through, such as {EXAMPLE}; repeatable.",
+)
 @click.pass_obj
 def command(context: Context, *, config: Path | None, listen: tuple[str, ...], peers: tuple[str, ...]) -> None:
     """Turn this computer into a node; Ctrl-C lets what runs end, a second one does not."""
     if config is not None:
         context.config_path = config
-    settings = context.settings().node
+    show_what_happens()
+    configuration = context.settings()
+    settings = configuration.node
     plan = context.plan(PORTS)
-    anyio.run(_start, plan, settings, listen or settings.listen or DEFAULT_LISTEN, peers, backend=plan.backend)
+    try:
+        anyio.run(_start, plan, settings, listen or settings.listen or DEFAULT_LISTEN, peers, backend=plan.backend)
+    except OpenFailed as error:
+        if error.mend or not error.driver.startswith("transport:"):
+            raise
+        # A transport tells what is wrong with an address, and not where it stands or what to write instead.
+        mends = [f"[node] listen in {configuration.path} has the addresses"] if settings.listen and not listen else []
+        mends += ["--listen /ip4/127.0.0.1/tcp/0 takes any free port"] if _port_is_taken(error) else []
+        raise OpenFailed(error.driver, error.distribution, error.reason, "; ".join(mends)) from error
 
 
 async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], peers: tuple[str, ...]) -> None:
     log = logging.getLogger("plasm.node")
+    bootstrap = (*settings.bootstrap, *peers)
     asked = anyio.Event()
     ready = anyio.Event()
     # Signals are heard from the first moment: a stop during a slow start is a stop.
-    with plan.home.lock(), anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with plan.home.lock(), ungrouped(), anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as tasks:
 
             async def stop() -> None:
@@ -54,11 +88,24 @@ async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], pe
 
             tasks.start_soon(stop)
             async with (
-                open_plan(plan, listen=listen, bootstrap=(*settings.bootstrap, *peers)) as ports,
+                open_plan(plan, listen=listen, bootstrap=bootstrap) as ports,
                 open_node(ports, settings, plan.home, log) as node,
-                serve_control(plan.home.path, OpenJobs(node.client, node.worker), log),
+                serve_control(
+                    plan.home.path,
+                    OpenJobs(node.client, node.worker),
+                    log,
+                    most_look_seconds=_ALONE_LOOK_SECONDS if knows_nobody(plan, ports, bootstrap) else None,
+                ),
             ):
                 _introduce(plan, node)
+                if knows_nobody(plan, ports, bootstrap):
+                    _say(
+                        "alone: no peer to join through was named; --peer ADDR joins one, and others may join this node"
+                    )
+                else:
+                    _say(f"looks for others by {describe_search(dict(ports.discoveries))}")
+                for address in node.addresses:
+                    print(f"ready {address}", flush=True)
                 ready.set()
                 await asked.wait()
                 _say("letting what runs end; once more stops at once")
@@ -72,8 +119,16 @@ def _introduce(plan: Plan, node: Node) -> None:
     _say(f"profile {plan.profile.name}: {drivers}")
     if not plan.writes:
         _say("nothing is written: no control socket, and results are kept in memory")
-    for address in node.addresses:
-        print(f"ready {address}", flush=True)
+
+
+def _port_is_taken(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        cause = next(leaves(cause))
+        if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def _say(line: str) -> None:

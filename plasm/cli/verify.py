@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import click
 import msgspec
 
 from plasm.cli.context import Context
-from plasm.cli.joboptions import read_file
+from plasm.cli.files import InputUnusable, read_file
 from plasm.errors import PlasmError, one_line, printable
 from plasm.exitcodes import NO, OK, exit_code
-from plasm.identity import InvalidIdentity, did_key, parse_peer_id
-from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, sha256
+from plasm.identity import InvalidIdentity, did_key, parse_peer_id, peer_of_address
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, canonical_json, sha256
 from plasm.jobs.receipt import (
-    MAX_RECEIPT_BYTES,
     ReceiptRefused,
     Statement,
     claimed_node,
@@ -28,6 +28,8 @@ from plasm.node import open_plan
 from plasm.ports import PeerId
 
 _MAX_OUTPUT_BYTES = 256 * 2**20
+_MAX_DOCUMENT_BYTES = 2**20
+"""More than a receipt has, so that a document with a receipt in it gets a hint."""
 _MARKS = {"ok": "✓", "refused": "✗", "not checked": "–"}
 
 
@@ -41,14 +43,26 @@ class Check:
 
 
 @click.command("verify")
-@click.option("--node", metavar="ID", help="The node that must have signed it: a peer ID or did:key.")
+@click.option(
+    "--node",
+    metavar="ID",
+    help="The node that must have signed it: a peer ID, a did:key or an address ending in /p2p/ID.",
+)
 @click.option("--any-node", is_flag=True, help="Take the key that the receipt itself names: proves no origin.")
 @click.option("--module", type=click.Path(path_type=Path), metavar="FILE", help="The module that must have run.")
 @click.option("--stdin", type=click.Path(path_type=Path), metavar="FILE", help="The input that it must have had.")
 @click.option("--stdout", type=click.Path(path_type=Path), metavar="FILE", help="The output that it must have written.")
 @click.option("--stderr", type=click.Path(path_type=Path), metavar="FILE", help="The same for stderr.")
+@click.option("--reexec", is_flag=True, help="Run the job again and compare; takes --module, and what it was given.")
+@click.option("--engine", metavar="NAME", help="With --reexec: the runtime to run it on.")
+@click.option("--via", metavar="ADDR", help="With --reexec: the node that runs it, instead of this machine.")
+@click.option("--input", "inputs", multiple=True, metavar="PATH=FILE", help="With --reexec: as of submit.")
+@click.option("--env", "-e", "variables", multiple=True, metavar="NAME=VALUE", help="With --reexec: as of submit.")
+@click.option("--summary", type=click.Path(path_type=Path), metavar="FILE", help="With --reexec: sign what came of it.")
+@click.option("--evidence", is_flag=True, help="RECEIPT is a file of evidence: say what it proves.")
 @click.option("--json", "as_json", is_flag=True)
 @click.argument("receipt", type=click.Path(path_type=Path))
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
     context: Context,
@@ -60,21 +74,53 @@ def command(
     stdin: Path | None,
     stdout: Path | None,
     stderr: Path | None,
+    reexec: bool,
+    engine: str | None,
+    via: str | None,
+    inputs: tuple[str, ...],
+    variables: tuple[str, ...],
+    summary: Path | None,
+    evidence: bool,
     as_json: bool,
+    args: tuple[str, ...],
 ) -> None:
-    """Check RECEIPT; exits 0 where all that was asked is proven, 1 where not."""
+    """Check RECEIPT, a file or - for stdin; exits 0 where all that was asked is proven, 1 where not."""
     if node is not None and any_node:
         raise click.UsageError("--node and --any-node say different things.")
-    envelope = read_file(receipt, MAX_RECEIPT_BYTES + 1).removesuffix(b"\n")
+    if evidence:
+        from plasm.cli.rechecking import verify_evidence
+
+        verify_evidence(receipt, as_json=as_json)
+    if reexec and module is None:
+        raise click.UsageError("--reexec needs --module: a receipt has only the module's digest.")
+    envelope = _read(receipt).removesuffix(b"\n")
     statement, signature = _check_signature(context, envelope, node, any_node)
     checks = [signature]
     for what, file, most in (
         ("module", module, MAX_MODULE_BYTES),
-        ("stdin", stdin, MAX_STDIN_BYTES),
+        ("stdin", stdin, MAX_INPUT_BYTES),
         ("stdout", stdout, _MAX_OUTPUT_BYTES),
         ("stderr", stderr, _MAX_OUTPUT_BYTES),
     ):
         checks.append(_check_file(statement, what, file, most))
+    if reexec and module is not None and statement is not None:
+        checks.append(
+            _reexecute(
+                context,
+                statement,
+                envelope,
+                module=module,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                inputs=inputs,
+                variables=variables,
+                args=args,
+                engine=engine,
+                via=via,
+                summary=summary,
+            )
+        )
     good = all(check.answer != "refused" for check in checks)
     if as_json:
         document = {
@@ -91,6 +137,47 @@ def command(
     raise SystemExit(OK if good else NO)
 
 
+def _reexecute(
+    context: Context,
+    statement: Statement,
+    envelope: bytes,
+    *,
+    module: Path,
+    stdin: Path | None,
+    stdout: Path | None,
+    stderr: Path | None,
+    inputs: tuple[str, ...],
+    variables: tuple[str, ...],
+    args: tuple[str, ...],
+    engine: str | None,
+    via: str | None,
+    summary: Path | None,
+) -> Check:
+    from plasm.cli.jobfiles import read_inputs
+    from plasm.cli.rechecking import Given, recheck
+
+    given = Given(
+        module=read_file(module, MAX_MODULE_BYTES),
+        stdin=b"" if stdin is None else read_file(stdin, MAX_INPUT_BYTES),
+        args=args,
+        env=dict(variable.partition("=")[::2] for variable in variables),
+        inputs=read_inputs(inputs),
+    )
+    outputs = None
+    if stdout is not None and len(statement.subject) == 2:
+        outputs = {
+            "stdout": read_file(stdout, _MAX_OUTPUT_BYTES),
+            "stderr": b"" if stderr is None else read_file(stderr, _MAX_OUTPUT_BYTES),
+        }
+    try:
+        done = recheck(
+            context, statement, envelope, given=given, engine=engine, via=via, outputs=outputs, summary=summary
+        )
+    except ReceiptRefused as error:
+        return Check("reexec", "refused", f"not run: {one_line(str(error))}")
+    return Check("reexec", done.answer, done.detail)
+
+
 def _check_signature(
     context: Context, envelope: bytes, node: str | None, any_node: bool
 ) -> tuple[Statement | None, Check]:
@@ -101,13 +188,38 @@ def _check_signature(
             return None, Check("signature", "refused", why)
         return verify_receipt(envelope, expected), Check("signature", "ok", f"by {expected}, {why}")
     except ReceiptRefused as error:
-        return None, Check("signature", "refused", one_line(str(error)))
+        return None, Check("signature", "refused", one_line(f"{error}{_hint(envelope)}"))
+
+
+def _read(receipt: Path) -> bytes:
+    if str(receipt) != "-":
+        return read_file(receipt, _MAX_DOCUMENT_BYTES)
+    data = sys.stdin.buffer.read(_MAX_DOCUMENT_BYTES + 1)
+    if len(data) > _MAX_DOCUMENT_BYTES:
+        raise InputUnusable(f"stdin is longer than {_MAX_DOCUMENT_BYTES} bytes, which is the most that is taken")
+    return data
+
+
+def _hint(envelope: bytes) -> str:
+    """What to do where the receipt is in there, and not byte for byte as it was signed off; else nothing."""
+    try:
+        document = json.loads(envelope)
+        if isinstance(document, dict) and "receipt" in document:
+            claimed_node(canonical_json(document["receipt"]))
+            return "; its member receipt is one: jq -cS .receipt FILE | plasm verify -"
+        if canonical_json(document) != envelope:
+            claimed_node(canonical_json(document))
+            return "; its JSON was reformatted, which can be undone: jq -cS . FILE | plasm verify -"
+    except (ReceiptRefused, TypeError, ValueError, RecursionError):
+        pass
+    return ""
 
 
 def _expected(context: Context, claimed: PeerId, node: str | None, any_node: bool) -> tuple[PeerId | None, str]:
     if node is not None:
         try:
-            return parse_peer_id(node), "the node that you named"
+            named = peer_of_address(node) if node.startswith("/") else parse_peer_id(node)
+            return named, "the node that you named"
         except InvalidIdentity as error:
             raise click.BadParameter(str(error), param_hint="--node") from None
     if any_node:

@@ -12,8 +12,9 @@ import msgspec
 from plasm.errors import one_line
 from plasm.jobs.conversation import Event
 from plasm.jobs.framing import MAX_CHUNK, FrameReader, encode_frame
-from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, Job
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, Job
 from plasm.jobs.messages import Description, ProtocolViolation
+from plasm.jobs.outputs import Output
 from plasm.jobservice import Hosted, Sent
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ class Submit(Message, frozen=True, kw_only=True):
     job: Job
     name: str
     module_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_MODULE_BYTES)]
-    stdin_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_STDIN_BYTES)]
+    input_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_INPUT_BYTES)]
     nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     arch: str | None = None
     runtime: str | None = None
@@ -48,7 +49,7 @@ class Execute(Message, frozen=True, kw_only=True):
     version: int = VERSION
     job: Job
     module_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_MODULE_BYTES)]
-    stdin_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_STDIN_BYTES)]
+    input_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_INPUT_BYTES)]
     nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     runtime: str | None = None
 
@@ -95,13 +96,12 @@ class Happened(Message, frozen=True, kw_only=True):
 
 
 class Finished(Message, frozen=True, kw_only=True):
-    """A verified result; stdout and stderr follow as pieces."""
+    """A verified result; the outputs follow as pieces, one after another."""
 
     job_id: str
     node: str
     receipt: bytes
-    stdout_size: int
-    stderr_size: int
+    outputs: tuple[Output, ...]
     detail: str = ""
 
 

@@ -31,10 +31,12 @@ from plasm.control.messages import (
     receive_reply,
 )
 from plasm.errors import PlasmError
-from plasm.jobs.client import Detached, InvalidAddress, NoNode, SeenNode, UnknownJob
-from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, Report, Submission
+from plasm.jobs.attempts import InvalidAddress, NoNode
+from plasm.jobs.client import Detached, SeenNode, UnknownJob
+from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, NotFinished, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
+from plasm.jobs.outputs import cut
 from plasm.jobs.receipt import ReceiptRefused, verify_receipt
 from plasm.jobservice import Hosted, NotExecuted, Sent
 from plasm.ports import PeerId
@@ -51,7 +53,8 @@ class NodeAnswered(PlasmError):
 
 
 _PROBLEMS: dict[str, type[PlasmError]] = {
-    kind.__name__: kind for kind in (NoNode, UnknownJob, InvalidAddress, AttemptFailed, JobCancelled, NotExecuted)
+    kind.__name__: kind
+    for kind in (NoNode, UnknownJob, InvalidAddress, AttemptFailed, NotFinished, JobCancelled, NotExecuted)
 }
 
 
@@ -74,14 +77,14 @@ class RemoteJobs:
         self, submission: Submission, *, name: str, report: Report, peers: Sequence[str], look_seconds: float
     ) -> Delivered:
         request = _submit(submission, name, peers, look_seconds, detach=False)
-        async with self._ask(request, submission.module, submission.stdin) as reader:
+        async with self._ask(request, submission.module, submission.input) as reader:
             return await _delivered(reader, report)
 
     async def detach(
         self, submission: Submission, *, name: str, report: Report, peers: Sequence[str], look_seconds: float
     ) -> Detached:
         request = _submit(submission, name, peers, look_seconds, detach=True)
-        async with self._ask(request, submission.module, submission.stdin) as reader:
+        async with self._ask(request, submission.module, submission.input) as reader:
             left = await _after_events(reader, report)
             if not isinstance(left, Left):
                 raise _misplaced(left)
@@ -91,11 +94,11 @@ class RemoteJobs:
         request = Execute(
             job=submission.job,
             module_size=len(submission.module),
-            stdin_size=len(submission.stdin),
+            input_size=len(submission.input),
             nonce=submission.nonce,
             runtime=submission.runtime,
         )
-        async with self._ask(request, submission.module, submission.stdin) as reader:
+        async with self._ask(request, submission.module, submission.input) as reader:
             return await _delivered(reader, lambda event: None)
 
     async def result(self, job_id: str, *, wait: bool, report: Report) -> Delivered:
@@ -166,7 +169,7 @@ def _submit(submission: Submission, name: str, peers: Sequence[str], look_second
         job=submission.job,
         name=name,
         module_size=len(submission.module),
-        stdin_size=len(submission.stdin),
+        input_size=len(submission.input),
         nonce=submission.nonce,
         arch=submission.arch,
         runtime=submission.runtime,
@@ -194,15 +197,13 @@ async def _delivered(reader: FrameReader, report: Report) -> Delivered:
     finished = await _after_events(reader, report)
     if not isinstance(finished, Finished):
         raise _misplaced(finished)
-    outputs = []
-    for size in (finished.stdout_size, finished.stderr_size):
-        received = bytearray()
-        while len(received) < size:
-            piece = await _reply(reader)
-            if not isinstance(piece, Piece) or not 0 < len(piece.data) <= size - len(received):
-                raise _misplaced(piece)
-            received += piece.data
-        outputs.append(bytes(received))
+    size = sum(output.size for output in finished.outputs)
+    received = bytearray()
+    while len(received) < size:
+        piece = await _reply(reader)
+        if not isinstance(piece, Piece) or not 0 < len(piece.data) <= size - len(received):
+            raise _misplaced(piece)
+        received += piece.data
     node = PeerId(finished.node)
     try:
         statement = verify_receipt(finished.receipt, node)
@@ -213,8 +214,7 @@ async def _delivered(reader: FrameReader, report: Report) -> Delivered:
         node=node,
         statement=statement,
         receipt=finished.receipt,
-        stdout=outputs[0],
-        stderr=outputs[1],
+        outputs=cut(finished.outputs, bytes(received)),
         detail=finished.detail,
     )
 

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import msgspec
 from anyio.abc import ByteStream
 
 from plasm.control.address import SOCKET_NAME, ControlSource, control_address
@@ -37,7 +39,9 @@ from plasm.errors import PlasmError, leaves, ungrouped
 from plasm.jobs.client import Detached, SeenNode
 from plasm.jobs.conversation import Delivered, Event, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameError, FrameReader
+from plasm.jobs.manifest import InvalidJob
 from plasm.jobs.messages import ProtocolViolation
+from plasm.jobs.outputs import joined, table_of
 from plasm.jobservice import JobService
 from plasm.ports import PortError
 
@@ -53,11 +57,13 @@ class ControlSocketTaken(PlasmError):
 
 
 @contextlib.asynccontextmanager
-async def serve_control(folder: Path | None, service: JobService, log: logging.Logger) -> AsyncIterator[None]:
+async def serve_control(
+    folder: Path | None, service: JobService, log: logging.Logger, *, most_look_seconds: float | None = None
+) -> AsyncIterator[None]:
     """Answer on ``control.sock`` in `folder` while the block runs; without a folder there is none.
 
-    Only whoever holds the home's lock may call this: a socket that is there was left by a process that is gone.
-    Raises :exc:`ControlSocketTaken`.
+    For a node that takes a job is looked no longer than `most_look_seconds`. Only whoever holds the home's lock may
+    call this: a socket that is there was left by a process that is gone. Raises :exc:`ControlSocketTaken`.
     """
     if folder is None:
         yield
@@ -74,7 +80,7 @@ async def serve_control(folder: Path | None, service: JobService, log: logging.L
 
     async def handle(stream: ByteStream) -> None:
         async with stream, at_once:
-            await _converse(stream, service, log)
+            await _converse(stream, service, log, most_look_seconds)
 
     with ungrouped():
         async with listener, anyio.create_task_group() as tasks:
@@ -86,9 +92,11 @@ async def serve_control(folder: Path | None, service: JobService, log: logging.L
                 tasks.cancel_scope.cancel()
 
 
-async def _converse(stream: ByteStream, service: JobService, log: logging.Logger) -> None:
+async def _converse(
+    stream: ByteStream, service: JobService, log: logging.Logger, most_look_seconds: float | None
+) -> None:
     try:
-        await _take_request(stream, service)
+        await _take_request(stream, service, most_look_seconds)
     except Exception as error:
         cause = next(leaves(error))
         if isinstance(cause, ProtocolViolation | FrameError | TimeoutError):
@@ -99,16 +107,18 @@ async def _converse(stream: ByteStream, service: JobService, log: logging.Logger
             log.exception("control socket")
 
 
-async def _take_request(stream: ByteStream, service: JobService) -> None:
+async def _take_request(stream: ByteStream, service: JobService, most_look_seconds: float | None) -> None:
     reader = FrameReader(ControlSource(stream))
-    module, stdin = b"", b""
+    module, data = b"", b""
     with anyio.fail_after(_TRANSFER_SECONDS):
         request = await receive_request(reader)
         if request is None:
             return
+        if isinstance(request, Submit) and most_look_seconds is not None:
+            request = msgspec.structs.replace(request, look_seconds=min(request.look_seconds, most_look_seconds))
         if isinstance(request, Submit | Execute):
             module = await _receive_pieces(reader, request.module_size)
-            stdin = await _receive_pieces(reader, request.stdin_size)
+            data = await _receive_pieces(reader, request.input_size)
     problem: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         # What was begun for an asker that goes away is stopped.
@@ -116,7 +126,7 @@ async def _take_request(stream: ByteStream, service: JobService) -> None:
         try:
             if isinstance(request, Piece) or request.version != VERSION:
                 raise PlasmError(f"the running node's control socket speaks version {VERSION}", "restart the node")
-            await _answer(stream, request, module, stdin, service)
+            await _answer(stream, request, module, data, service)
         except Exception as error:
             problem = next(leaves(error))
             if not isinstance(problem, PlasmError | PortError):
@@ -128,15 +138,12 @@ async def _take_request(stream: ByteStream, service: JobService) -> None:
         tasks.cancel_scope.cancel()
 
 
-async def _answer(stream: ByteStream, request: Request, module: bytes, stdin: bytes, service: JobService) -> None:
+async def _answer(stream: ByteStream, request: Request, module: bytes, data: bytes, service: JobService) -> None:
     match request:
         case Submit():
-            await _send_away(stream, request, module, stdin, service)
+            await _send_away(stream, request, module, data, service)
         case Execute():
-            submission = Submission(
-                job=request.job, module=module, stdin=stdin, nonce=request.nonce, runtime=request.runtime
-            )
-            await _send_delivered(stream, await service.execute(submission))
+            await _send_delivered(stream, await service.execute(_submission(request, module, data)))
         case AskResult():
             delivered = await _with_events(
                 stream, lambda report: service.result(request.job_id, wait=request.wait, report=report)
@@ -151,16 +158,8 @@ async def _answer(stream: ByteStream, request: Request, module: bytes, stdin: by
             await _send_nodes(stream, request, service)
 
 
-async def _send_away(stream: ByteStream, request: Submit, module: bytes, stdin: bytes, service: JobService) -> None:
-    submission = Submission(
-        job=request.job,
-        module=module,
-        stdin=stdin,
-        nonce=request.nonce,
-        arch=request.arch,
-        runtime=request.runtime,
-        wait_seconds=request.wait_seconds,
-    )
+async def _send_away(stream: ByteStream, request: Submit, module: bytes, data: bytes, service: JobService) -> None:
+    submission = replace(_submission(request, module, data), arch=request.arch, wait_seconds=request.wait_seconds)
 
     async def send(report: Report) -> Delivered | Detached:
         do = service.detach if request.detach else service.submit
@@ -173,6 +172,16 @@ async def _send_away(stream: ByteStream, request: Submit, module: bytes, stdin: 
         await stream.send(encode(Left(job_id=done.job_id, node=done.node, keep_seconds=done.keep_seconds)))
     else:
         await _send_delivered(stream, done)
+
+
+def _submission(request: Submit | Execute, module: bytes, data: bytes) -> Submission:
+    try:
+        stdin, inputs = request.job.split_input(data)
+    except InvalidJob as error:
+        raise PlasmError(str(error)) from None
+    return Submission(
+        job=request.job, module=module, stdin=stdin, inputs=inputs, nonce=request.nonce, runtime=request.runtime
+    )
 
 
 async def _with_events(stream: ByteStream, operation: Callable[[Report], Awaitable[T]]) -> T:
@@ -203,15 +212,14 @@ async def _send_delivered(stream: ByteStream, delivered: Delivered) -> None:
                 job_id=delivered.job_id,
                 node=delivered.node,
                 receipt=delivered.receipt,
-                stdout_size=len(delivered.stdout),
-                stderr_size=len(delivered.stderr),
+                outputs=table_of(delivered.outputs),
                 detail=delivered.detail,
             )
         )
     )
-    for data in (delivered.stdout, delivered.stderr):
-        for start in range(0, len(data), MAX_CHUNK):
-            await stream.send(encode(Piece(data=data[start : start + MAX_CHUNK])))
+    data = joined(delivered.outputs)
+    for start in range(0, len(data), MAX_CHUNK):
+        await stream.send(encode(Piece(data=data[start : start + MAX_CHUNK])))
 
 
 async def _send_nodes(stream: ByteStream, request: AskNodes, service: JobService) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from plasm.jobs.manifest import InvalidJob, sha256
+from plasm.jobs.manifest import InvalidJob
 from plasm.jobs.messages import Offer
 from plasm.ports import PeerId
 
@@ -26,14 +26,17 @@ class Admission:
     allow: frozenset[PeerId] | None
     """The peers that may send jobs, ``None`` for anyone; this node's own jobs are always taken."""
     own: PeerId | None = None
+    trust: frozenset[PeerId] | None = frozenset()
+    """The peers whose jobs may share a process, ``None`` for anyone's."""
     arch: str
     runtimes: tuple[str, ...]
     cores: int
     memory_mb: int
     timeout_seconds: int
     module_bytes: int
-    stdin_bytes: int
+    input_bytes: int
     output_bytes: int
+    file_bytes: int
     max_queue: int
     max_per_peer: int
 
@@ -43,13 +46,17 @@ class Admission:
             return "takes jobs from anyone who can reach it"
         if not self.allow:
             return "takes jobs from nobody but its own user"
-        return f"takes jobs from {len(self.allow)} listed peers"
+        return f"takes jobs from {len(self.allow)} listed peer{'' if len(self.allow) == 1 else 's'}"
 
     def check_sender(self, client: PeerId) -> None:
         """Raises :exc:`OfferRejected`."""
         if client == self.own or self.allow is None or client in self.allow:
             return
         raise OfferRejected("NotAllowed", "this node does not take jobs from you")
+
+    def trusts(self, client: PeerId) -> bool:
+        """Whether a job of `client` may run where other trusted jobs ran before."""
+        return self.trust is None or client in self.trust
 
     def check_offer(self, offer: Offer) -> str:
         """The runtime that will do what the offer asks for, if there is enough of all. Raises :exc:`OfferRejected`."""
@@ -60,11 +67,16 @@ class Admission:
             raise OfferRejected("InvalidRequest", str(error)) from None
         if offer.digest != offer.job.digest():
             raise OfferRejected("InvalidRequest", "the job digest is not that of the job")
-        if offer.stdin is not None and len(offer.stdin) != offer.stdin_size:
+        if offer.input is not None and len(offer.input) != offer.input_size:
             raise OfferRejected("InvalidRequest", "the input is not of the size that is given for it")
-        whole = offer.stdin is not None or not offer.stdin_size
-        if whole and sha256(offer.stdin or b"") != offer.job.stdin:
-            raise OfferRejected("InvalidRequest", "the input does not have the digest that the job names")
+        whole = offer.input is not None or not offer.input_size
+        if whole:
+            try:
+                offer.job.check_input(offer.input or b"")
+            except InvalidJob as error:
+                raise OfferRejected("InvalidRequest", str(error)) from None
+        if offer.input_size < offer.job.files_size:
+            raise OfferRejected("InvalidRequest", "the input is shorter than its files")
         if offer.arch is not None and offer.arch != self.arch:
             raise OfferRejected("ArchMismatch", f"this is {self.arch}")
         runtime = offer.runtime or (self.runtimes[0] if self.runtimes else "")
@@ -75,8 +87,9 @@ class Admission:
             ("MB of memory", manifest.memory_mb, self.memory_mb),
             ("seconds", manifest.timeout_seconds, self.timeout_seconds),
             ("bytes of module", offer.module_size, self.module_bytes),
-            ("bytes of input", offer.stdin_size, self.stdin_bytes),
+            ("bytes of input", offer.input_size, self.input_bytes),
             ("bytes of output", manifest.output_bytes, self.output_bytes),
+            ("bytes of files", manifest.file_bytes, self.file_bytes),
         ):
             if asked > most:
                 raise OfferRejected("InsufficientResources", f"{asked} {what} asked, {most} at most")

@@ -12,50 +12,32 @@ from typing import TypeVar
 import anyio
 
 from plasm.errors import PlasmError, one_line
-from plasm.identity import InvalidIdentity, peer_of_address
+from plasm.jobs.attempts import LOOK_SECONDS, Attempts, given
 from plasm.jobs.book import Book, Submitted
 from plasm.jobs.connections import Connections
 from plasm.jobs.conversation import (
     AttemptFailed,
-    ConnectionLost,
     Conversation,
     Delivered,
-    Event,
     Expected,
     Report,
     Submission,
     expect,
 )
-from plasm.jobs.finding import describe_search, finding, topics_for
+from plasm.jobs.finding import finding, topics_for
 from plasm.jobs.messages import Accepted, Description
+from plasm.jobs.reconnecting import RECONNECTIONS, ask_persistently
 from plasm.ports import Discovery, Found, PeerId, Transport
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 30.0
-_RECONNECTIONS = 5
-_RECONNECT_FIRST_SECONDS = 0.2
 _GIVE_UP_SECONDS = 2
 """Two round trips on a connection that is up; whoever was interrupted does not want to wait for more."""
 _DESCRIPTIONS_AT_ONCE = 16
-_ATTEMPTS_PER_NODE = 2
-_MOST_ATTEMPTS = 32
-
-
-class NoNode(PlasmError):
-    """No node did the job: none was found, or each one failed. The message says where was looked and why each did."""
-
-    def __init__(self, message: str, mend: str = "", failures: Sequence[tuple[PeerId, str]] = ()) -> None:
-        super().__init__(message, mend)
-        self.failures = tuple(failures)
 
 
 class UnknownJob(PlasmError):
     """No submission of that id is in the book."""
-
-
-class InvalidAddress(PlasmError):
-    """Not a multiaddr that ends in ``/p2p/PEER``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +102,7 @@ class Client:
         async def attempt(found: Found) -> Delivered:
             return await self._run_on(found, submission, name, report)
 
-        return await self._first(attempt, submission, peers, look_seconds, report)
+        return await self._attempt(attempt, submission, peers, look_seconds, report)
 
     async def detach(
         self,
@@ -143,10 +125,10 @@ class Client:
                     await conversation.settled()
                 return accepted
 
-            accepted = await self._persistently(ask, found, report, keep=False)
+            accepted = await ask_persistently(self._connections, ask, found, report, keep=False)
             return Detached(job_id=accepted.job_id, node=found.peer, keep_seconds=accepted.keep_seconds)
 
-        return await self._first(attempt, submission, peers, look_seconds, report)
+        return await self._attempt(attempt, submission, peers, look_seconds, report)
 
     async def result(self, job_id: str, *, wait: bool, report: Report) -> Delivered:
         """The verified result of a job in the book. Raises :exc:`UnknownJob` or :exc:`AttemptFailed`."""
@@ -163,7 +145,7 @@ class Client:
             await conversation.fetch(job_id, wait=wait)
             return await conversation.result(expected, report)
 
-        return await self._persistently(ask, _in_book(submitted), report)
+        return await ask_persistently(self._connections, ask, _in_book(submitted), report)
 
     async def cancel(self, job_id: str) -> bool:
         """Stop a job in the book; whether there was one to stop. Raises :exc:`UnknownJob` or :exc:`AttemptFailed`."""
@@ -193,7 +175,7 @@ class Client:
                 at_once.release()
 
         async with anyio.create_task_group() as tasks:
-            for found in _given(peers):
+            for found in given(peers):
                 await at_once.acquire()
                 tasks.start_soon(ask, found)
             async with finding(self._discoveries, topics_for(self._runtimes, arch), self._log) as nodes:
@@ -210,7 +192,9 @@ class Client:
             return await conversation.describe()
 
         try:
-            description, latency = await self._persistently(ask, found, lambda event: None, reconnections=0)
+            description, latency = await ask_persistently(
+                self._connections, ask, found, lambda event: None, reconnections=0
+            )
         except AttemptFailed as error:
             return SeenNode(peer=found.peer, addresses=found.addresses, source=found.source, problem=str(error))
         return SeenNode(
@@ -221,7 +205,7 @@ class Client:
             latency_seconds=latency,
         )
 
-    async def _first(
+    async def _attempt(
         self,
         attempt: Callable[[Found], Awaitable[T]],
         submission: Submission,
@@ -229,43 +213,11 @@ class Client:
         look_seconds: float,
         report: Report,
     ) -> T:
-        failures: list[tuple[PeerId, str]] = []
-
-        async def tried(found: Found) -> list[T]:
-            report(Event(kind="found", node=found.peer, detail=found.source))
-            report(Event(kind="sending", node=found.peer))
-            try:
-                return [await attempt(found)]
-            except AttemptFailed as error:
-                failures.append((found.peer, str(error)))
-                report(Event(kind="node_failed", node=found.peer, detail=str(error)))
-                return []
-
+        attempts = Attempts(attempt, report)
         if peers:
-            for found in _given(peers):
-                if done := await tried(found):
-                    return done[0]
-            raise _no_node(failures, f"{len(peers)} given")
-        where = describe_search(self._discoveries)
-        report(Event(kind="looking", detail=where))
+            return await attempts.among(peers)
         runtimes = (submission.runtime,) if submission.runtime else self._runtimes
-        async with finding(self._discoveries, topics_for(runtimes, submission.arch), self._log) as nodes:
-            looked = 0.0
-            while looked < look_seconds:
-                began = anyio.current_time()
-                with anyio.move_on_after(look_seconds - looked) as waiting:
-                    found = await nodes.receive()
-                looked += anyio.current_time() - began
-                if waiting.cancelled_caught:
-                    break
-                # A node that failed gets a second chance under new addresses, and no more.
-                if [peer for peer, _ in failures].count(found.peer) >= _ATTEMPTS_PER_NODE:
-                    continue
-                if done := await tried(found):
-                    return done[0]
-                if len(failures) >= _MOST_ATTEMPTS:
-                    break
-        raise _no_node(failures, f"looked {look_seconds:g} s by {where}")
+        return await attempts.search(self._discoveries, topics_for(runtimes, submission.arch), look_seconds, self._log)
 
     async def _run_on(self, found: Found, submission: Submission, name: str, report: Report) -> Delivered:
         expected = expect(submission, found.peer, self.peer)
@@ -282,7 +234,7 @@ class Client:
 
         try:
             with anyio.fail_after(submission.patience_seconds):
-                return await self._persistently(ask, found, report)
+                return await ask_persistently(self._connections, ask, found, report)
         except TimeoutError:
             await self._give_up(found, expected)
             raise AttemptFailed(f"no result within {submission.patience_seconds:.0f} s") from None
@@ -300,44 +252,11 @@ class Client:
         ):
             await self._cancel(found, expected.job_id, reconnections=0)
 
-    async def _cancel(self, found: Found, job_id: str, *, reconnections: int = _RECONNECTIONS) -> bool:
+    async def _cancel(self, found: Found, job_id: str, *, reconnections: int = RECONNECTIONS) -> bool:
         async def ask(conversation: Conversation) -> bool:
             return await conversation.cancel(job_id)
 
-        return await self._persistently(ask, found, lambda event: None, reconnections=reconnections)
-
-    async def _persistently(
-        self,
-        ask: Callable[[Conversation], Awaitable[T]],
-        found: Found,
-        report: Report,
-        *,
-        reconnections: int = _RECONNECTIONS,
-        keep: bool = True,
-    ) -> T:
-        """`ask` again over a new stream while the connection is what fails: what is asked names its job by a nonce."""
-        pause = _RECONNECT_FIRST_SECONDS
-        fresh = not keep
-        reached = False
-        while True:
-            kept = not fresh and self._connections.holds(found.peer)
-            try:
-                async with self._connections.conversation(found, fresh=fresh) as conversation:
-                    reached = True
-                    answer = await ask(conversation)
-                    if not keep:
-                        conversation.finish()
-                    return answer
-            except ConnectionLost as error:
-                fresh = True
-                if kept:
-                    continue
-                if not reached or reconnections <= 0:
-                    raise
-                report(Event(kind="reconnecting", node=found.peer, detail=str(error)))
-            reconnections -= 1
-            await anyio.sleep(pause)
-            pause *= 2
+        return await ask_persistently(self._connections, ask, found, lambda event: None, reconnections=reconnections)
 
     async def _record(self, submission: Submission, found: Found, accepted: Accepted, name: str) -> None:
         now = time.time()
@@ -361,25 +280,8 @@ class Client:
         return submitted
 
 
-def _given(addresses: Sequence[str]) -> list[Found]:
-    by_peer: dict[PeerId, list[str]] = {}
-    for address in addresses:
-        try:
-            by_peer.setdefault(peer_of_address(address), []).append(address)
-        except InvalidIdentity as error:
-            raise InvalidAddress(f"{address!a}: {error}") from None
-    return [Found(peer=peer, addresses=tuple(known), source="given") for peer, known in by_peer.items()]
-
-
 def _in_book(submitted: Submitted) -> Found:
     return Found(peer=submitted.peer, addresses=submitted.addresses, source="book")
-
-
-def _no_node(failures: Sequence[tuple[PeerId, str]], where: str) -> NoNode:
-    if not failures:
-        return NoNode(f"no node was found: {where}", "name one with --peer, or a way in with --bootstrap")
-    reasons = "; ".join(f"{peer}: {reason}" for peer, reason in failures)
-    return NoNode(f"no node did the job ({where}): {reasons}", failures=failures)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -12,7 +12,7 @@ import msgspec
 
 from plasm.errors import PlasmError, one_line
 from plasm.jobs.framing import FrameCut, FrameError, FrameReader
-from plasm.jobs.manifest import NONCE_BYTES, Job, job_id
+from plasm.jobs.manifest import NONCE_BYTES, Job, job_id, join_input
 from plasm.jobs.messages import (
     INLINE_BYTES,
     Accepted,
@@ -34,7 +34,9 @@ from plasm.jobs.messages import (
     receive_reply,
     send_pieces,
 )
+from plasm.jobs.outputs import STDERR, STDOUT, cut, files_of
 from plasm.jobs.receipt import ReceiptRefused, Statement, hold_against, verify_receipt
+from plasm.jobs.rejections import MENDS
 from plasm.ports import Digest, PeerId, Stream, StreamBroken
 
 STATES = ("transferring", "queued", "compiling", "running")
@@ -67,6 +69,15 @@ class JobCancelled(PlasmError):
     """The job was cancelled, and no other node is asked."""
 
 
+class NotFinished(AttemptFailed):
+    """The job has not ended, and the result was asked for without waiting."""
+
+    @property
+    def state(self) -> str:
+        """Where the job is: one of :data:`STATES`, as the node says it."""
+        return self.message.partition(": ")[2]
+
+
 class ConnectionLost(AttemptFailed):
     """The stream broke or fell silent; the job may be running all the same."""
 
@@ -78,11 +89,18 @@ class Submission:
     job: Job
     module: bytes = field(repr=False)
     stdin: bytes = field(default=b"", repr=False)
+    inputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Content of the job's input files by their paths."""
     nonce: bytes = field(default_factory=lambda: secrets.token_bytes(NONCE_BYTES))
     arch: str | None = None
     runtime: str | None = None
     wait_seconds: float = 600
     """For how long after the offer the job may wait for its turn, compiling included."""
+
+    @property
+    def input(self) -> bytes:
+        """Standard input and files as they travel."""
+        return join_input(self.job, self.stdin, self.inputs)
 
     @property
     def patience_seconds(self) -> float:
@@ -109,9 +127,22 @@ class Delivered:
     node: PeerId
     statement: Statement
     receipt: bytes = field(repr=False)
-    stdout: bytes = field(repr=False)
-    stderr: bytes = field(repr=False)
+    outputs: Mapping[str, bytes] = field(repr=False)
+    """By their names: ``stdout``, ``stderr``, ``out/PATH``."""
     detail: str = ""
+
+    @property
+    def stdout(self) -> bytes:
+        return self.outputs[STDOUT]
+
+    @property
+    def stderr(self) -> bytes:
+        return self.outputs[STDERR]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What the program left in ``/out``, by path."""
+        return files_of(self.outputs)
 
 
 class Conversation:
@@ -130,7 +161,8 @@ class Conversation:
     async def offer(self, submission: Submission, expected: Expected, report: Report) -> Accepted:
         """Offer the job and send what the node needs of it. Raises :exc:`AttemptFailed`."""
         digest = submission.job.digest()
-        small = len(submission.stdin) <= INLINE_BYTES
+        data = submission.input
+        small = len(data) <= INLINE_BYTES
         with _attempt():
             await self._send(
                 Offer(
@@ -138,23 +170,24 @@ class Conversation:
                     digest=digest,
                     nonce=submission.nonce,
                     module_size=len(submission.module),
-                    stdin_size=len(submission.stdin),
-                    stdin=submission.stdin if small else None,
+                    input_size=len(data),
+                    input=data if small else None,
                     arch=submission.arch,
                     runtime=submission.runtime,
                 )
             )
             accepted = await self._receive()
             if isinstance(accepted, Rejected):
-                raise AttemptFailed(f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})")
+                line = f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})"
+                raise AttemptFailed(line, MENDS.get(accepted.reason, ""))
             if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
                 raise _unexpected(accepted)
             report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
             with _transfer("sending the module and the input"):
                 if "module" in accepted.needs:
                     await send_pieces(self.stream, submission.module)
-                if "stdin" in accepted.needs:
-                    await send_pieces(self.stream, submission.stdin)
+                if "input" in accepted.needs:
+                    await send_pieces(self.stream, data)
         return accepted
 
     async def settled(self) -> None:
@@ -180,7 +213,7 @@ class Conversation:
                 report(Event(kind=state, node=self.node, ahead=reply.ahead))
             if not isinstance(reply, Result) or reply.job_id != expected.job_id:
                 raise _unexpected(reply)
-            stdout, stderr = await self._outputs(reply, expected.job.manifest.output_bytes)
+            outputs = await self._outputs(reply, expected.job.manifest.output_bytes)
             try:
                 statement = verify_receipt(reply.receipt, expected.node)
                 hold_against(
@@ -188,8 +221,7 @@ class Conversation:
                     job=expected.job,
                     nonce=expected.nonce,
                     client=expected.client,
-                    stdout=stdout,
-                    stderr=stderr,
+                    outputs=outputs,
                 )
             except ReceiptRefused as error:
                 raise AttemptFailed(f"receipt refused: {error}") from None
@@ -199,8 +231,7 @@ class Conversation:
             node=expected.node,
             statement=statement,
             receipt=reply.receipt,
-            stdout=stdout,
-            stderr=stderr,
+            outputs=outputs,
             detail=one_line(reply.detail),
         )
 
@@ -209,8 +240,10 @@ class Conversation:
         with _attempt():
             await self._send(Cancel(job_id=identity))
             reply = await self._receive_anything()
-            if isinstance(reply, Failed) and reply.reason == "UnknownJob":
-                return False
+            if isinstance(reply, Failed):
+                if reply.reason == "UnknownJob":
+                    return False
+                raise _failure(reply)
             if not isinstance(reply, Cancelled) or reply.job_id != identity:
                 raise _unexpected(reply)
         return True
@@ -225,13 +258,18 @@ class Conversation:
                 raise _unexpected(reply)
         return reply, anyio.current_time() - asked
 
-    async def _outputs(self, reply: Result, most: int) -> tuple[bytes, bytes]:
-        if reply.inline:
-            return reply.stdout, reply.stderr
-        if reply.stdout_size + reply.stderr_size > most:
+    async def _outputs(self, reply: Result, most: int) -> dict[str, bytes]:
+        size = sum(output.size for output in reply.outputs)
+        if size > most:
             raise AttemptFailed("the node claims more output than the job may write")
-        with _transfer("receiving the output"):
-            return await self._pieces(reply.stdout_size), await self._pieces(reply.stderr_size)
+        data = reply.data
+        if data is None:
+            with _transfer("receiving the output"):
+                data = await self._pieces(size)
+        try:
+            return cut(reply.outputs, data)
+        except ValueError as error:
+            raise AttemptFailed(str(error)) from None
 
     async def _pieces(self, size: int) -> bytes:
         received = bytearray()
@@ -251,7 +289,7 @@ class Conversation:
         if isinstance(reply, Failed) and reply.reason == "Cancelled":
             raise JobCancelled(f"the job was cancelled: {one_line(reply.detail)}")
         if isinstance(reply, Failed):
-            raise AttemptFailed(f"{one_line(reply.reason)}: {one_line(reply.detail)}")
+            raise _failure(reply)
         return reply
 
     async def _receive_anything(self) -> AnyReply:
@@ -263,7 +301,11 @@ class Conversation:
 
 
 def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
-    """What `node` owes `client` for `submission`."""
+    """What `node` owes `client` for `submission`. Raises :exc:`AttemptFailed` where both are one."""
+    if node == client:
+        raise AttemptFailed(
+            "that is this node itself", "a node does not take its own jobs: name another, or plasm run does it here"
+        )
     return Expected(
         job_id=job_id(client, submission.nonce, Digest(submission.job.digest())),
         node=node,
@@ -298,3 +340,8 @@ def _attempt() -> Iterator[None]:
 
 def _unexpected(reply: object) -> AttemptFailed:
     return AttemptFailed(f"the node answered with {type(reply).__name__}, which was not asked for")
+
+
+def _failure(reply: Failed) -> AttemptFailed:
+    kind = NotFinished if reply.reason == "NotFinished" else AttemptFailed
+    return kind(f"{one_line(reply.reason)}: {one_line(reply.detail)}")

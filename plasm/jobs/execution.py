@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from plasm.jobs.journal import DONE, FAILED, Accepted, Ending
 from plasm.jobs.manifest import digest_bytes
-from plasm.jobs.receipt import make_statement, sign_receipt
+from plasm.jobs.receipt import make_statement, outputs_of, sign_receipt
+from plasm.jobs.records import DONE, FAILED, Accepted, Ending
+from plasm.jobs.unprepared import Unprepared
 from plasm.ports import (
     Digest,
+    Guarded,
     Invocation,
     NotRunnable,
     NotStored,
@@ -54,16 +56,19 @@ class Executor:
         runtimes: Mapping[str, Runtime],
         stores: Sequence[Store],
         log: logging.Logger,
+        trusts: Callable[[PeerId], bool] = lambda client: False,
     ) -> None:
         self._node = node
         self._signer = signer
         self._runtimes = runtimes
         self._stores = stores
         self._log = log
+        self._trusts = trusts
         self._preparing: dict[tuple[str, str], anyio.Lock] = {}
+        self._unprepared = Unprepared(MOST_ATTEMPTS)
 
-    async def execute(self, accepted: Accepted, stdin: bytes, attempt: int, moved: Callable[[str], None]) -> Ending:
-        """Run the job; `attempt` counts from 1 and goes on from earlier lives of the node.
+    async def execute(self, accepted: Accepted, data: bytes, attempt: int, moved: Callable[[str], None]) -> Ending:
+        """Run the job, whose input is `data`; `attempt` counts from 1 and goes on from earlier lives of the node.
 
         Cancelling stops the run. `moved` hears ``compiling`` and ``running``.
         """
@@ -75,7 +80,10 @@ class Executor:
             outcome = Outcome(verdict=Verdict.CELL_DIED, detail=f"given up after {MOST_ATTEMPTS} attempts")
         else:
             try:
-                outcome = await self._attempt(runtime, accepted, stdin, attempt, moved)
+                outcome = await self._attempt(runtime, accepted, data, attempt, moved)
+            except NotStored:
+                # Its store has bounds of its own, and drops what it likes.
+                return Ending(state=FAILED, detail="its module is no longer stored on this node: offer it again")
             except (RuntimeFailed, StoreError) as error:
                 return Ending(state=FAILED, detail=str(error)[:500])
         statement = make_statement(
@@ -83,6 +91,7 @@ class Executor:
             outcome=outcome,
             engine=runtime.engine,
             isolation=runtime.isolation,
+            guards=runtime.guards if isinstance(runtime, Guarded) else (),
             node=self._node,
             client=accepted.client,
             nonce=accepted.nonce,
@@ -93,24 +102,26 @@ class Executor:
             state=DONE,
             verdict=outcome.verdict,
             exit_code=outcome.exit_code,
-            stdout=outcome.stdout,
-            stderr=outcome.stderr,
+            outputs=outputs_of(outcome),
             receipt=sign_receipt(statement, self._signer, self._node),
             detail=outcome.detail[:500],
         )
 
     async def _attempt(
-        self, runtime: Runtime, accepted: Accepted, stdin: bytes, attempt: int, moved: Callable[[str], None]
+        self, runtime: Runtime, accepted: Accepted, data: bytes, attempt: int, moved: Callable[[str], None]
     ) -> Outcome:
         job = accepted.job
+        stdin, files = job.split_input(data)
         invocation = Invocation(
             module=Digest(job.manifest.module_hash),
             args=job.args,
             env=job.env,
             stdin=stdin,
+            inputs=files,
             limits=job.manifest.limits(),
             seed=digest_bytes(accepted.digest),
             capabilities=frozenset(job.manifest.capabilities),
+            trusted=self._trusts(accepted.client),
         )
         while True:
             problem: RuntimeFailed | None = None
@@ -128,7 +139,8 @@ class Executor:
                 problem = RuntimeFailed("the compiled module was dropped before it could run")
             except RuntimeFailed as error:
                 problem = error
-            if problem is not None and attempt >= MOST_ATTEMPTS:
+            last = attempt >= MOST_ATTEMPTS or self._unprepared.refuses(accepted.runtime, invocation.module)
+            if problem is not None and last:
                 raise problem
             attempt += 1
             self._log.warning("job %s: attempt %d follows: %s", accepted.id, attempt, problem or "the cell died")
@@ -140,8 +152,14 @@ class Executor:
         try:
             async with lock:
                 if not runtime.prepared(digest):
+                    self._unprepared.check(accepted.runtime, digest)
                     module = await read_module(self._stores, digest, accepted.module_size)
-                    await runtime.prepare(digest, module)
+                    try:
+                        await runtime.prepare(digest, module)
+                    except (NotRunnable, RuntimeFailed) as error:
+                        self._unprepared.failed(accepted.runtime, digest, error)
+                        raise
+                    self._unprepared.prepared(accepted.runtime, digest)
         finally:
             if not lock.statistics().tasks_waiting and not lock.locked():
                 self._preparing.pop(key, None)

@@ -7,19 +7,26 @@ that any language can compute a job digest; ``specs/job-protocol.md`` gives the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
+from plasm.jobs.paths import MAX_PATH_BYTES, InvalidPath, check_path
 from plasm.ports import Digest, Limits, PeerId
 
 MAX_ARGUMENTS = 256
 MAX_TEXT_BYTES = 64 * 1024
 """Of all arguments together, and of all environment variables together, encoded as UTF-8."""
 MAX_MODULE_BYTES = 256 * 2**20
-MAX_STDIN_BYTES = 64 * 2**20
+MAX_INPUT_BYTES = 64 * 2**20
+"""Of standard input and all input files together."""
+MAX_INPUT_FILES = 256
 NONCE_BYTES = 16
+
+_OF_THE_PROGRAM = (b"tmp", b"out")
 
 DigestText = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 Capability = Annotated[str, msgspec.Meta(pattern=r"\A(clock|random)\Z")]
@@ -52,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
     output_bytes: Annotated[int, msgspec.Meta(ge=0, le=256 * 2**20)] = 16 * 2**20
     fuel: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
+    file_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 64 * 2**20
     host_calls: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] = 10_000_000
     capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=2)] = ()
 
@@ -61,9 +69,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             memory_bytes=self.memory_mb * 2**20,
             wall_seconds=float(self.timeout_seconds),
             output_bytes=self.output_bytes,
+            file_bytes=self.file_bytes,
             fuel=self.fuel,
             host_calls=self.host_calls,
         )
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that the program finds, read-only, at `path` below ``/``; its content is named by its digest."""
+
+    path: Annotated[str, msgspec.Meta(max_length=MAX_PATH_BYTES)]
+    digest: DigestText
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_INPUT_BYTES)]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +90,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     args: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_ARGUMENTS)] = ()
     env: Annotated[dict[str, str], msgspec.Meta(max_length=MAX_ARGUMENTS)] = {}
     stdin: DigestText = sha256(b"")
+    inputs: Annotated[tuple[InputFile, ...], msgspec.Meta(max_length=MAX_INPUT_FILES)] = ()
+    """Sorted by the UTF-8 bytes of their paths."""
 
     def check(self) -> None:
         """Hold the job against what its fields' types cannot say. Raises :exc:`InvalidJob`."""
@@ -89,12 +108,60 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidJob("a variable's name is empty or holds an equals sign")
         if len(set(self.manifest.capabilities)) != len(self.manifest.capabilities):
             raise InvalidJob("a capability is named twice")
+        self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        try:
+            paths = [check_path(file.path) for file in self.inputs]
+        except InvalidPath as error:
+            raise InvalidJob(f"an input file: {error}") from None
+        if sum(map(len, paths)) > MAX_TEXT_BYTES:
+            raise InvalidJob(f"the paths of the input files hold more than {MAX_TEXT_BYTES} bytes")
+        for path in paths:
+            if path.split(b"/")[0] in _OF_THE_PROGRAM:
+                raise InvalidJob("an input file stands in /tmp or /out, which belong to the program")
+        for path, following in itertools.pairwise(paths):
+            if path >= following:
+                raise InvalidJob("the input files are not sorted by path, each path once")
+        folders = {path[:at] for path in paths for at, byte in enumerate(path) if byte == 0x2F}
+        if not folders.isdisjoint(paths):
+            raise InvalidJob("an input file stands where another one needs a folder")
+        if sum(file.size for file in self.inputs) > MAX_INPUT_BYTES:
+            raise InvalidJob(f"the input files hold more than {MAX_INPUT_BYTES} bytes")
+
+    @property
+    def files_size(self) -> int:
+        """Bytes of all input files."""
+        return sum(file.size for file in self.inputs)
+
+    def split_input(self, data: bytes) -> tuple[bytes, dict[str, bytes]]:
+        """Standard input and the files, from how they travel: one after another, standard input first.
+
+        Raises :exc:`InvalidJob` where there is too little of it.
+        """
+        start = len(data) - self.files_size
+        if start < 0:
+            raise InvalidJob("the input is shorter than its files")
+        stdin, files = data[:start], {}
+        for file in self.inputs:
+            files[file.path] = data[start : start + file.size]
+            start += file.size
+        return stdin, files
+
+    def check_input(self, data: bytes) -> None:
+        """Hold an input, as it travels, against the digests. Raises :exc:`InvalidJob`."""
+        stdin, files = self.split_input(data)
+        if sha256(stdin) != self.stdin:
+            raise InvalidJob("the input does not have the digest that the job names")
+        if any(sha256(files[file.path]) != file.digest for file in self.inputs):
+            raise InvalidJob("an input file does not have the digest that the job names")
 
     def canonical(self) -> bytes:
         """The canonical encoding. Neither nonce nor client is part of it: every replica has the same."""
         manifest = self.manifest
         limits = {
             "cpuCores": manifest.cpu_cores,
+            "fileBytes": manifest.file_bytes,
             "hostCalls": manifest.host_calls,
             "memoryMb": manifest.memory_mb,
             "outputBytes": manifest.output_bytes,
@@ -107,6 +174,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 "args": list(self.args),
                 "capabilities": sorted(manifest.capabilities),
                 "env": [list(pair) for pair in sorted(self.env.items(), key=lambda pair: pair[0].encode())],
+                "inputs": [[file.path, file.digest] for file in self.inputs],
                 "limits": limits,
                 "module": manifest.module_hash,
                 "stdin": self.stdin,
@@ -117,6 +185,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def digest(self) -> Digest:
         """The job digest."""
         return sha256(self.canonical())
+
+
+def input_files(files: Mapping[str, bytes]) -> tuple[InputFile, ...]:
+    """What a job says of `files` (path → content), in its order."""
+    return tuple(
+        InputFile(path=path, digest=sha256(content), size=len(content))
+        for path, content in sorted(files.items(), key=lambda pair: pair[0].encode("utf-8", "surrogatepass"))
+    )
+
+
+def join_input(job: Job, stdin: bytes, files: Mapping[str, bytes]) -> bytes:
+    """The input as it travels; :meth:`Job.split_input` takes it apart."""
+    return b"".join([stdin, *(files[file.path] for file in job.inputs)])
 
 
 def canonical_json(document: object) -> bytes:
@@ -134,10 +215,15 @@ def job_id(client: PeerId, nonce: bytes, job_digest: Digest) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def result_digest(verdict: str, exit_code: int | None, outputs: dict[str, Digest]) -> Digest:
+def result_digest(verdict: str, exit_code: int | None, outputs: Mapping[str, Digest]) -> Digest:
     """SHA-256 over verdict, exit code and output digests alone: what two honest nodes agree on."""
     return sha256(
         canonical_json(
-            {"exitCode": exit_code, "outputs": outputs, "type": "urn:phase:result:1", "verdict": verdict},
+            {
+                "exitCode": exit_code,
+                "outputs": [list(pair) for pair in sorted(outputs.items())],
+                "type": "urn:phase:result:1",
+                "verdict": verdict,
+            }
         )
     )

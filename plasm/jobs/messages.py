@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio
 import msgspec
 
 from plasm.errors import one_line
 from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameReader, encode_frame
-from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES, NONCE_BYTES, DigestText, Job
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, NONCE_BYTES, DigestText, Job
+from plasm.jobs.outputs import Output
+from plasm.jobs.receipt import MAX_OUT_FILES, MAX_RECEIPT_BYTES
 from plasm.ports import Stream
 
 PROTOCOL = "/phase/job/1"
@@ -25,7 +28,6 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_B
 Name = Annotated[str, msgspec.Meta(max_length=64)]
 Line = Annotated[str, msgspec.Meta(max_length=1024)]
 Inline = Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)]
-Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 REASONS = (
     "InsufficientResources",
@@ -70,8 +72,8 @@ class Offer(Request, frozen=True, kw_only=True):
     """The job digest as the client computed it: a difference in encoding shows here and not in the receipt."""
     nonce: Nonce
     module_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_MODULE_BYTES)]
-    stdin_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_STDIN_BYTES)] = 0
-    stdin: Inline | None = None
+    input_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_INPUT_BYTES)] = 0
+    input: Inline | None = None
     """The input itself where it is small."""
     arch: Name | None = None
     runtime: Name | None = None
@@ -95,7 +97,7 @@ class Describe(Request, frozen=True, kw_only=True):
 
 
 class Piece(Message, frozen=True, kw_only=True):
-    """Bulk bytes, in order: of the module, then of the input; of stdout, then of stderr."""
+    """Bulk bytes, in order: of the module, then of the input; of the outputs."""
 
     data: Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK)]
 
@@ -105,7 +107,7 @@ class Accepted(Message, frozen=True, kw_only=True):
 
     job_id: JobId
     needs: Annotated[tuple[Name, ...], msgspec.Meta(max_length=2)] = ()
-    """Of ``module`` and ``stdin``."""
+    """Of ``module`` and ``input``."""
     estimated_start_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
     keep_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
     """For how long after its end the node promises to keep the result."""
@@ -126,15 +128,12 @@ class Progress(Message, frozen=True, kw_only=True):
 
 
 class Result(Message, frozen=True, kw_only=True):
-    """The end of a job: receipt and output; output that is not `inline` follows as pieces, stdout before stderr."""
+    """The end of a job: receipt and outputs, which stand in `data`, or follow as pieces, one after another."""
 
     job_id: JobId
-    receipt: Annotated[bytes, msgspec.Meta(max_length=64 * 1024)]
-    stdout_size: Size = 0
-    stderr_size: Size = 0
-    inline: bool = True
-    stdout: Inline = b""
-    stderr: Inline = b""
+    receipt: Annotated[bytes, msgspec.Meta(max_length=MAX_RECEIPT_BYTES)]
+    outputs: Annotated[tuple[Output, ...], msgspec.Meta(max_length=2 + MAX_OUT_FILES)] = ()
+    data: Inline | None = None
     detail: Line = ""
 
 
@@ -224,8 +223,9 @@ async def receive_reply(reader: FrameReader) -> AnyReply:
     return decode_reply(body)
 
 
-async def send_pieces(stream: Stream, data: bytes) -> None:
-    """All of `data` as pieces."""
+async def send_pieces(stream: Stream, data: bytes, piece_seconds: float | None = None) -> None:
+    """All of `data` as pieces. Raises :exc:`TimeoutError` where one of them is not taken within `piece_seconds`."""
     view = memoryview(data)
     for start in range(0, len(data), MAX_CHUNK):
-        await stream.send(encode(Piece(data=bytes(view[start : start + MAX_CHUNK]))))
+        with anyio.fail_after(piece_seconds):
+            await stream.send(encode(Piece(data=bytes(view[start : start + MAX_CHUNK]))))

@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 import anyio
 
-from plasm.jobs.journal import QUEUED, TRANSFERRING, Accepted, Ending
+from plasm.jobs.records import QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.ports import PeerId
 
 
 class Tracked:
     """An accepted job that has not ended: where it is, and how to wait for it."""
 
-    def __init__(self, accepted: Accepted, stdin: bytes | None = None) -> None:
+    def __init__(self, accepted: Accepted, data: bytes | None = None) -> None:
         self.accepted = accepted
-        self.stdin = stdin
+        self.input = data
         """The input where it is small; else it is read from the journal when it is needed."""
         self.state = accepted.state
         self.ahead = 0
@@ -28,6 +28,8 @@ class Tracked:
         """Whether all that it needs has arrived and is being recorded, or has been."""
         self.transfer: anyio.CancelScope | None = None
         """Of the stream that brings what the job needs: one at a time, so that one buffer is filled for it."""
+        self.unrecorded = False
+        """Whether the journal did not take how it ended, and says something else."""
         self.recorded = anyio.Event()
         """Set once the job is in the journal, or cannot be."""
         self._changed = anyio.Event()
@@ -71,10 +73,10 @@ class JobQueue:
     def incoming_bytes(self, client: PeerId | None = None) -> int:
         """Of the inputs that are not all there yet, as large as their senders said; of one client or of all."""
         return sum(
-            tracked.accepted.stdin_size
+            tracked.accepted.input_size
             for tracked in self._tracked.values()
             if tracked.state == TRANSFERRING
-            and tracked.stdin is None
+            and tracked.input is None
             and (client is None or tracked.accepted.client == client)
         )
 
@@ -97,7 +99,9 @@ class JobQueue:
         self._held.setdefault(accepted.client, set()).add(accepted.id)
 
     def push(self, tracked: Tracked) -> None:
-        """The job has all that it needs: it waits for a slot."""
+        """The job has all that it needs: it waits for a slot, or goes on waiting."""
+        if tracked in self._waiting.get(tracked.accepted.client, ()):
+            return
         tracked.move(QUEUED, ahead=sum(len(jobs) for jobs in self._waiting.values()))
         self._waiting.setdefault(tracked.accepted.client, deque()).append(tracked)
         self._arrived.set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -19,12 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from plasm.errors import one_line
 from plasm.identity import InvalidIdentity, public_key
 from plasm.jobs.manifest import DigestText, Job, canonical_json, result_digest, sha256
+from plasm.jobs.outputs import OUT_PREFIX, STDERR, STDOUT
+from plasm.jobs.paths import InvalidPath, check_path
 from plasm.ports import Digest, Engine, Outcome, PeerId, Signer, Verdict
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:phase:receipt:1"
-MAX_RECEIPT_BYTES = 64 * 1024
+MAX_OUT_FILES = 256
+MAX_OUT_PATH_BYTES = 200
+MAX_RECEIPT_BYTES = 256 * 1024
 
 Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=256)]
@@ -64,6 +69,7 @@ class LimitsClaim(_Part, frozen=True, kw_only=True):
     """The limits that held, as the manifest gave them."""
 
     cpu_cores: Count
+    file_bytes: Count
     fuel: Count | None
     host_calls: Count
     memory_mb: Count
@@ -77,6 +83,7 @@ class UsageClaim(_Part, frozen=True, kw_only=True):
     cpu_microseconds: Count
     fuel: Count | None
     peak_memory_bytes: Count | None
+    peak_process_bytes: Count | None
     wall_microseconds: Count
 
 
@@ -87,6 +94,7 @@ class Predicate(_Part, frozen=True, kw_only=True):
     engine: EngineClaim
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
     finished_at: Text
+    guards: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)]
     input_digest: DigestText
     isolation: Text
     job_digest: DigestText
@@ -98,6 +106,7 @@ class Predicate(_Part, frozen=True, kw_only=True):
     result_digest: DigestText
     started_at: Text
     stdin_digest: DigestText
+    trap: Text | None
     usage: UsageClaim
     verdict: Verdict
 
@@ -108,14 +117,16 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(default=STATEMENT_TYPE, name="_type")
     predicate: Predicate
     predicate_type: Literal["urn:phase:receipt:1"] = msgspec.field(default=PREDICATE_TYPE, name="predicateType")
-    subject: Annotated[tuple[Subject, ...], msgspec.Meta(min_length=2, max_length=4096)]
+    subject: Annotated[tuple[Subject, ...], msgspec.Meta(min_length=2, max_length=2 + MAX_OUT_FILES)]
+
+    @property
+    def digests(self) -> dict[str, Digest]:
+        """The digests of the outputs by their names."""
+        return {subject.name: Digest("sha256:" + subject.digest.sha256) for subject in self.subject}
 
     def output(self, name: str) -> Digest:
         """The digest of the output `name`. Raises :exc:`KeyError`."""
-        for subject in self.subject:
-            if subject.name == name:
-                return Digest("sha256:" + subject.digest.sha256)
-        raise KeyError(name)
+        return self.digests[name]
 
 
 class _Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,17 +151,24 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 
 def input_digest(job: Job) -> Digest:
-    """SHA-256 over what the program is given: arguments, environment and standard input."""
+    """SHA-256 over what the program is given: arguments, environment, standard input and files."""
     return sha256(
         canonical_json(
             {
                 "args": list(job.args),
                 "env": [list(pair) for pair in sorted(job.env.items(), key=lambda pair: pair[0].encode())],
+                "inputs": [[file.path, file.digest] for file in job.inputs],
                 "stdin": job.stdin,
                 "type": "urn:phase:input:1",
             }
         )
     )
+
+
+def outputs_of(outcome: Outcome) -> dict[str, bytes]:
+    """The outputs under the names that they have as subjects: ``stdout``, ``stderr`` and ``out/PATH``."""
+    files = {OUT_PREFIX + path: content for path, content in outcome.files.items()}
+    return {STDOUT: outcome.stdout, STDERR: outcome.stderr, **files}
 
 
 def make_statement(
@@ -159,6 +177,7 @@ def make_statement(
     outcome: Outcome,
     engine: Engine,
     isolation: str,
+    guards: Sequence[str] = (),
     node: PeerId,
     client: PeerId,
     nonce: bytes,
@@ -166,20 +185,21 @@ def make_statement(
     finished: datetime.datetime,
 ) -> Statement:
     """What `node` says about `outcome`. `started` and `finished` are aware datetimes."""
-    outputs = {"stderr": sha256(outcome.stderr), "stdout": sha256(outcome.stdout)}
+    outputs = {name: sha256(content) for name, content in outputs_of(outcome).items()}
     usage = outcome.usage
     return Statement(
         subject=tuple(
             Subject(name=name, digest=DigestSet(sha256=digest.removeprefix("sha256:")))
-            for name, digest in outputs.items()
+            for name, digest in sorted(outputs.items())
         ),
         predicate=Predicate(
             client=client,
             engine=EngineClaim(name=engine.name, version=engine.version, configuration=dict(engine.configuration)),
             exit_code=outcome.exit_code,
             finished_at=_timestamp(finished),
+            guards=tuple(guards),
             input_digest=input_digest(job),
-            isolation=isolation,
+            isolation=outcome.isolation or isolation,
             job_digest=job.digest(),
             limits=_limits(job),
             module_digest=job.manifest.module_hash,
@@ -189,10 +209,12 @@ def make_statement(
             result_digest=result_digest(outcome.verdict, outcome.exit_code, outputs),
             started_at=_timestamp(started),
             stdin_digest=job.stdin,
+            trap=outcome.trap,
             usage=UsageClaim(
                 cpu_microseconds=round(usage.cpu_seconds * 1e6),
                 fuel=usage.fuel,
                 peak_memory_bytes=usage.peak_memory_bytes,
+                peak_process_bytes=usage.peak_process_bytes,
                 wall_microseconds=round(usage.wall_seconds * 1e6),
             ),
             verdict=outcome.verdict,
@@ -250,6 +272,7 @@ def hold_against(
     client: PeerId | None = None,
     module: Digest | None = None,
     stdin: Digest | None = None,
+    outputs: Mapping[str, bytes] | None = None,
     stdout: bytes | None = None,
     stderr: bytes | None = None,
 ) -> None:
@@ -270,6 +293,10 @@ def hold_against(
         checks.append(("module", predicate.module_digest, module))
     if stdin is not None:
         checks.append(("standard input", predicate.stdin_digest, stdin))
+    if outputs is not None:
+        checks.append(("set of outputs", [subject.name for subject in statement.subject], sorted(outputs)))
+        for name, content in outputs.items():
+            checks.append((name, statement.digests.get(name), sha256(content)))
     if stdout is not None:
         checks.append(("stdout", statement.output("stdout"), sha256(stdout)))
     if stderr is not None:
@@ -283,6 +310,7 @@ def _limits(job: Job) -> LimitsClaim:
     manifest = job.manifest
     return LimitsClaim(
         cpu_cores=manifest.cpu_cores,
+        file_bytes=manifest.file_bytes,
         fuel=manifest.fuel,
         host_calls=manifest.host_calls,
         memory_mb=manifest.memory_mb,
@@ -295,14 +323,29 @@ def _check_consistency(statement: Statement, node: PeerId) -> None:
     predicate = statement.predicate
     names = [subject.name for subject in statement.subject]
     if names != sorted(set(names)) or not {"stderr", "stdout"} <= set(names):
-        raise ReceiptRefused("the outputs are not stderr and stdout, each once and in order")
+        raise ReceiptRefused("the outputs are not stderr, stdout and files of /out, each once and in order")
+    for name in names:
+        _check_output_name(name)
     if predicate.node != node:
         raise ReceiptRefused("the statement names another node than the one that signed it")
-    outputs = {name: statement.output(name) for name in names}
+    outputs = statement.digests
     if predicate.result_digest != result_digest(predicate.verdict, predicate.exit_code, outputs):
         raise ReceiptRefused("the result digest is not that of verdict, exit code and outputs")
     if (predicate.exit_code is not None) != (predicate.verdict is Verdict.EXITED):
         raise ReceiptRefused("an exit code goes with the verdict exited and with no other")
+    if predicate.trap is not None and predicate.verdict is not Verdict.TRAPPED:
+        raise ReceiptRefused("a trap goes with the verdict trapped and with no other")
+
+
+def _check_output_name(name: str) -> None:
+    if name in ("stderr", "stdout"):
+        return
+    try:
+        if not name.startswith(OUT_PREFIX):
+            raise InvalidPath("it is not below out/")
+        check_path(name.removeprefix(OUT_PREFIX), MAX_OUT_PATH_BYTES)
+    except InvalidPath as error:
+        raise ReceiptRefused(f"an output's name is none: {error}") from None
 
 
 def _open_envelope(envelope: bytes) -> _Envelope:

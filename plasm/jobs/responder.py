@@ -13,8 +13,7 @@ from plasm.errors import one_line
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.budget import Budget
 from plasm.jobs.framing import FrameError, FrameReader
-from plasm.jobs.journal import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
-from plasm.jobs.manifest import sha256
+from plasm.jobs.manifest import InvalidJob
 from plasm.jobs.messages import (
     INLINE_BYTES,
     Accepted,
@@ -36,7 +35,9 @@ from plasm.jobs.messages import (
     encode,
     send_pieces,
 )
+from plasm.jobs.outputs import joined, table_of
 from plasm.jobs.queue import Tracked
+from plasm.jobs.records import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.worker import Worker
 from plasm.ports import PeerId, StoreError, Stream, StreamBroken
 
@@ -44,6 +45,8 @@ IDLE_SECONDS = 120
 """A kept stream on which nothing is asked, or half a message and silence, is closed after this."""
 SEND_SECONDS = 60
 """A peer that does not read what it asked for is given up after this."""
+PIECE_SECONDS = 30
+"""The same for each piece of a result: a peer that reads nothing must not hold others' turn for a whole transfer."""
 HEARTBEAT_SECONDS = 10
 """While a job waits or runs its client hears something at least this often."""
 QUIET_SECONDS = 0.05
@@ -149,11 +152,13 @@ class Responder:
 
     async def _answer_offer(self, stream: Stream, reader: FrameReader, offer: Offer) -> None:
         try:
-            found, identity, needs = await self._worker.accept(offer, stream.peer)
+            found, identity, needs = await self._worker.intake.accept(offer, stream.peer)
         except OfferRejected as rejected:
-            self._log.info("%s: offer rejected: %s", stream.peer, rejected)
+            self._log.info("a job was rejected from %s: %s", stream.peer, rejected)
             await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
             return
+        if isinstance(found, Tracked):
+            self._log.info("job %s accepted from %s", identity, stream.peer)
         with self._owing(found):
             await self._answer_accepted(stream, reader, offer, found, identity, needs)
 
@@ -202,7 +207,7 @@ class Responder:
                         # Its sender reads no answer before it has sent everything.
                         await transfer.discard()
             except (ProtocolViolation, FrameError, TimeoutError) as error:
-                await self._worker.abandon(tracked, one_line(str(error))[:500] or "the transfer took too long")
+                await self._worker.intake.abandon(tracked, one_line(str(error))[:500] or "the transfer took too long")
                 raise
             finally:
                 if tracked.transfer is scope:
@@ -212,27 +217,31 @@ class Responder:
         if problem is not None:
             line = one_line(str(problem))[:500]
             self._log.warning("%s: the transfer failed: %s", stream.peer, line)
-            await self._worker.abandon(tracked, line)
+            await self._worker.intake.abandon(tracked, line)
             await self._send(stream, Failed(reason="BadTransfer", detail=line))
         return problem is None
 
     async def _take_transfer(self, transfer: _Transfer, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
-        stdin: bytes | None = None
+        data: bytes | None = None
         if "module" in needs:
-            async with self._worker.module_writer(offer) as writer:
+            async with self._worker.intake.module_writer(offer) as writer:
                 left = offer.module_size
                 while left:
                     piece = await transfer.receive(left)
                     await writer.write(piece)
                     left -= len(piece)
-        if "stdin" in needs:
+        if "input" in needs:
             received = bytearray()
-            while len(received) < offer.stdin_size:
-                received += await transfer.receive(offer.stdin_size - len(received))
-            stdin = bytes(received)
-        if sha256(stdin if stdin is not None else offer.stdin or b"") != offer.job.stdin:
-            raise ProtocolViolation("the input does not have the digest that the job names")
-        await self._worker.supplied(tracked, stdin if stdin is not None else offer.stdin)
+            while len(received) < offer.input_size:
+                received += await transfer.receive(offer.input_size - len(received))
+            data = bytes(received)
+        else:
+            data = offer.input
+        try:
+            offer.job.check_input(data or b"")
+        except InvalidJob as error:
+            raise ProtocolViolation(str(error)) from None
+        await self._worker.intake.supplied(tracked, data)
 
     async def _deliver(self, stream: Stream, identity: str, found: Tracked | Ending) -> None:
         if isinstance(found, Tracked):
@@ -271,24 +280,21 @@ class Responder:
             await self._send_result(stream, identity, whole)
 
     async def _send_result(self, stream: Stream, identity: str, ending: Ending) -> None:
-        inline = len(ending.stdout) + len(ending.stderr) <= INLINE_BYTES
+        table, data = table_of(ending.outputs), joined(ending.outputs)
+        inline = len(data) <= INLINE_BYTES
         await self._send(
             stream,
             Result(
                 job_id=identity,
                 receipt=ending.receipt,
-                stdout_size=len(ending.stdout),
-                stderr_size=len(ending.stderr),
-                inline=inline,
-                stdout=ending.stdout if inline else b"",
-                stderr=ending.stderr if inline else b"",
+                outputs=table,
+                data=data if inline else None,
                 detail=one_line(ending.detail)[:1000],
             ),
         )
         if not inline:
             with anyio.fail_after(self._worker.bounds.transfer_seconds):
-                await send_pieces(stream, ending.stdout)
-                await send_pieces(stream, ending.stderr)
+                await send_pieces(stream, data, PIECE_SECONDS)
 
     async def _send(self, stream: Stream, message: Message) -> None:
         with anyio.fail_after(SEND_SECONDS):
@@ -303,8 +309,8 @@ class _Transfer:
         self._left = 0
         if "module" in needs:
             self._left += offer.module_size
-        if "stdin" in needs:
-            self._left += offer.stdin_size
+        if "input" in needs:
+            self._left += offer.input_size
 
     async def receive(self, most: int) -> bytes:
         """The next piece. Raises :exc:`ProtocolViolation` where something else, or more than `most` bytes, comes."""

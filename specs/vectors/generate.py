@@ -12,12 +12,13 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from evidence_vectors import evidence
 from message_vectors import messages
 from receipt_vectors import receipts
 
 from plasm.identity import base58_encode, did_key, peer_id
 from plasm.jobs.framing import MAX_FRAME, encode_frame
-from plasm.jobs.manifest import Job, Manifest, canonical_json, job_id, result_digest, sha256
+from plasm.jobs.manifest import Job, Manifest, canonical_json, input_files, job_id, result_digest, sha256
 from plasm.jobs.receipt import input_digest
 from plasm.ports import Digest, PeerId
 
@@ -31,6 +32,19 @@ SEEDS = {
     "32 bytes of 02, the client of the receipts": "02" * 32,
 }
 EMPTY = sha256(b"")
+NO_PATHS = {
+    "": "an input file without a path",
+    "/a": "an input file's path that is absolute",
+    "a/": "an input file's path that ends in a slash",
+    "a//b": "an empty component in an input file's path",
+    "../a": "an input file's path that goes up",
+    "a/./b": "a dot in an input file's path",
+    "a\0b": "a NUL in an input file's path",
+    "x" * 256: "a component of 256 bytes",
+    "x/" * 512 + "x": "a path of 1025 bytes",
+    "tmp/a": "an input file in /tmp",
+    "out": "an input file at /out",
+}
 
 
 def identities() -> dict[str, Any]:
@@ -135,6 +149,7 @@ def jobs() -> dict[str, Any]:
             memory_mb=64,
             timeout_seconds=5,
             output_bytes=0,
+            file_bytes=0,
             fuel=2**53 - 1,
             host_calls=1,
             capabilities=("random", "clock"),
@@ -143,6 +158,7 @@ def jobs() -> dict[str, Any]:
         # By UTF-8 bytes, as here, U+FF3A stands before U+1F600; by UTF-16 units it stands after it.
         env={"😀": "2", "Ｚ": "1", "b": "", "a": "x=y", "B": "0"},
         stdin=sha256(b"Hello, World"),
+        inputs=input_files({"data/b.csv": b"1,2\n", "a": b"", "data/Grüße": b"x", "Ｚ": b"1", "😀": b"2"}),
     )
     valid = [
         {
@@ -156,12 +172,21 @@ def jobs() -> dict[str, Any]:
     ]
     good: dict[str, Any] = as_json(plain)
     manifest = good["manifest"]
+    file = {"path": "data/a", "digest": EMPTY, "size": 0}
+    second = file | {"path": "data/b"}
     invalid = [
         (good | {"args": ["a\0b"]}, "a NUL in an argument"),
         (good | {"env": {"": "x"}}, "a variable without a name"),
         (good | {"env": {"a=b": "x"}}, "an equals sign in a variable's name"),
         (good | {"args": [""] * 257}, "257 arguments"),
         (good | {"stdin": None}, "standard input is named by a digest"),
+        *((good | {"inputs": [file | {"path": path}]}, why) for path, why in NO_PATHS.items()),
+        (good | {"inputs": [second, file]}, "input files that are not sorted"),
+        (good | {"inputs": [file, file]}, "an input file twice"),
+        (good | {"inputs": [file | {"path": "data"}, file]}, "an input file where another one needs a folder"),
+        (good | {"inputs": [file | {"size": 2**26}, second | {"size": 1}]}, "input files of more than 64 MiB"),
+        (good | {"inputs": [file | {"mode": 0}]}, "an unknown member of an input file"),
+        (good | {"manifest": manifest | {"file_bytes": 2**30 + 1}}, "more than a GiB of files"),
         (good | {"extra": 1}, "an unknown member"),
         (good | {"manifest": manifest | {"extra": 1}}, "an unknown member of the manifest"),
         (good | {"manifest": manifest | {"version": 2}}, "a manifest of another version"),
@@ -184,9 +209,21 @@ def jobs() -> dict[str, Any]:
             {"client": client, "nonce": nonce.hex(), "job_digest": digest, "job_id": job_id(client, nonce, digest)}
         )
     results = []
-    for verdict, code in (("exited", 0), ("exited", 3), ("timed_out", None)):
-        outputs = {"stderr": EMPTY, "stdout": sha256(b"dlroW ,olleH")}
-        document = {"exitCode": code, "outputs": outputs, "type": "urn:phase:result:1", "verdict": verdict}
+    plain_outputs = {"stderr": EMPTY, "stdout": sha256(b"dlroW ,olleH")}
+    # By UTF-8 bytes: out/ stands before stderr, and U+FF3A before U+1F600.
+    many = {"out/a/b": EMPTY, "out/Ｚ": EMPTY, "out/😀": EMPTY} | plain_outputs
+    for verdict, code, outputs in (
+        ("exited", 0, plain_outputs),
+        ("exited", 3, plain_outputs),
+        ("timed_out", None, plain_outputs),
+        ("exited", 0, many),
+    ):
+        document = {
+            "exitCode": code,
+            "outputs": [list(pair) for pair in outputs.items()],
+            "type": "urn:phase:result:1",
+            "verdict": verdict,
+        }
         results.append(
             {
                 "verdict": verdict,
@@ -217,7 +254,7 @@ def _peer(seed: str) -> PeerId:
 
 def main(folder: Path) -> None:
     """Write all vectors into `folder`."""
-    for make in (identities, frames, messages, jobs, receipts):
+    for make in (identities, frames, messages, jobs, receipts, evidence):
         text = json.dumps(make(), indent=2, ensure_ascii=True) + "\n"
         (folder / f"{make.__name__}.json").write_text(text)
 

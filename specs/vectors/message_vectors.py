@@ -19,6 +19,7 @@ from plasm.jobs.messages import (
     Fetch,
     Message,
     Offer,
+    Output,
     Piece,
     Progress,
     Rejected,
@@ -30,7 +31,7 @@ from plasm.ports import Digest
 MODULE = b"\0asm\1\0\0\0"
 JOB = Job(manifest=Manifest(module_hash=sha256(MODULE)), args=("a",), env={"k": "v"}, stdin=sha256(b"in"))
 ID = job_id(peer_id(bytes(32)), bytes(16), Digest(JOB.digest()))
-OFFER = Offer(job=JOB, digest=JOB.digest(), nonce=bytes(16), module_size=len(MODULE), stdin_size=2, stdin=b"in")
+OFFER = Offer(job=JOB, digest=JOB.digest(), nonce=bytes(16), module_size=len(MODULE), input_size=2, input=b"in")
 
 REQUESTS: dict[str, Message] = {
     "an offer with its input": OFFER,
@@ -39,7 +40,7 @@ REQUESTS: dict[str, Message] = {
         digest=JOB.digest(),
         nonce=bytes(range(16)),
         module_size=len(MODULE),
-        stdin_size=70_000,
+        input_size=70_000,
         arch="x86_64",
         runtime="wasmtime",
     ),
@@ -52,14 +53,22 @@ REQUESTS: dict[str, Message] = {
 REPLIES: dict[str, Message] = {
     "accepted, nothing is needed": Accepted(job_id=ID),
     "accepted, everything is needed": Accepted(
-        job_id=ID, needs=("module", "stdin"), estimated_start_seconds=3, keep_seconds=86_400
+        job_id=ID, needs=("module", "input"), estimated_start_seconds=3, keep_seconds=86_400
     ),
     "rejected": Rejected(reason="QueueFull", detail="256 jobs are waiting"),
     "queued": Progress(state="queued", ahead=4),
     "running": Progress(state="running"),
-    "a result with its output": Result(job_id=ID, receipt=b"{}", stdout_size=2, stdout=b"ni"),
+    "a result with its output": Result(
+        job_id=ID,
+        receipt=b"{}",
+        outputs=(Output(name="stdout", size=2), Output(name="stderr", size=0), Output(name="out/a", size=1)),
+        data=b"ni!",
+    ),
     "a result whose output follows": Result(
-        job_id=ID, receipt=b"{}", stdout_size=600_000, stderr_size=1, inline=False, detail="trap: unreachable"
+        job_id=ID,
+        receipt=b"{}",
+        outputs=(Output(name="stdout", size=600_000), Output(name="stderr", size=1)),
+        detail="trap: unreachable",
     ),
     "cancelled": Cancelled(job_id=ID),
     "failed": Failed(reason="UnknownJob", detail="never accepted, or kept no longer"),
@@ -108,9 +117,9 @@ def messages() -> dict[str, Any]:
         ("no job", {name: value for name, value in offer.items() if name != "job"}),
         ("a nonce of 15 bytes", offer | {"nonce": bytes(15)}),
         ("a nonce that is text", offer | {"nonce": "0" * 16}),
-        ("an inline input of more than 64 KiB", offer | {"stdin": bytes(65_537)}),
+        ("an inline input of more than 64 KiB", offer | {"input": bytes(65_537)}),
         ("a module of more than 256 MiB", offer | {"module_size": 2**28 + 1}),
-        ("a size below zero", offer | {"stdin_size": -1}),
+        ("a size below zero", offer | {"input_size": -1}),
         ("a size that is no integer", offer | {"module_size": 8.0}),
         ("a runtime's name of 65 characters", offer | {"runtime": "w" * 65}),
         ("an unknown member in the job", offer | {"job": offer["job"] | {"extra": 1}}),
@@ -128,14 +137,17 @@ def messages() -> dict[str, Any]:
     bad_replies: list[tuple[str, Any]] = [
         ("a request, sent by a node", describe),
         ("a result without a receipt", {"type": "result", "job_id": ID}),
-        ("a receipt that is too large", {"type": "result", "job_id": ID, "receipt": bytes(65_537)}),
+        ("a receipt that is too large", {"type": "result", "job_id": ID, "receipt": bytes(262_145)}),
         (
             "an inline output that is too large",
-            {"type": "result", "job_id": ID, "receipt": b"", "stdout": bytes(65_537)},
+            {"type": "result", "job_id": ID, "receipt": b"", "data": bytes(65_537)},
         ),
-        ("an output of more than a TiB", {"type": "result", "job_id": ID, "receipt": b"", "stdout_size": 2**40 + 1}),
+        (
+            "an output of more than a TiB",
+            {"type": "result", "job_id": ID, "receipt": b"", "outputs": [{"name": "stdout", "size": 2**40 + 1}]},
+        ),
         ("a detail of 1025 characters", {"type": "failed", "reason": "NodeFailed", "detail": "x" * 1025}),
-        ("more than two needs", {"type": "accepted", "job_id": ID, "needs": ["module", "stdin", "more"]}),
+        ("more than two needs", {"type": "accepted", "job_id": ID, "needs": ["module", "input", "more"]}),
     ]
     return {
         "requests": {

@@ -59,9 +59,17 @@ def receipts() -> dict[str, Any]:
         stderr=b"of it\n",
         usage=Usage(wall_seconds=60.0, cpu_seconds=59.5),
     )
+    wrote = Outcome(
+        verdict=Verdict.TRAPPED,
+        trap="unreachable",
+        files={"report/Grüße.txt": b"hello", "empty": b""},
+        isolation="reused",
+        usage=Usage(wall_seconds=0.001, cpu_seconds=0.001, peak_memory_bytes=65_536, peak_process_bytes=9_437_184),
+    )
     first = _valid("a program that exited", exited, {"fuel": True, "memory": "page-guards", "optLevel": 2})
     second = _valid("a program that was stopped: no exit code, not reproducible", late, {})
-    return {"valid": [first, second], "invalid": _invalid(first)}
+    third = _valid("a program that wrote files and trapped, in a process that others had used", wrote, {})
+    return {"valid": [first, second, third], "invalid": _invalid(first)}
 
 
 def _valid(name: str, outcome: Outcome, configuration: dict[str, str | int | bool]) -> dict[str, Any]:
@@ -69,7 +77,8 @@ def _valid(name: str, outcome: Outcome, configuration: dict[str, str | int | boo
         job=JOB,
         outcome=outcome,
         engine=Engine(name="wasmtime", version="48.0.0", configuration=configuration),
-        isolation="process",
+        isolation="cell",
+        guards=("uid:nobody", "no_new_privs", "landlock:7", "seccomp", "rlimits"),
         node=NODE.peer,
         client=CLIENT.peer,
         nonce=NONCE,
@@ -89,6 +98,7 @@ def _valid(name: str, outcome: Outcome, configuration: dict[str, str | int | boo
         "stdin_hex": STDIN.hex(),
         "stdout_hex": outcome.stdout.hex(),
         "stderr_hex": outcome.stderr.hex(),
+        "files_hex": {path: content.hex() for path, content in outcome.files.items()},
         "statement": payload.decode(),
         "signed_hex": pre_authentication_encoding(PAYLOAD_TYPE, payload).hex(),
         "envelope": envelope.decode(),
@@ -130,7 +140,7 @@ def _broken_envelopes(good: str) -> list[dict[str, Any]]:
         "a signature of 63 bytes": _text({**document, "signatures": [signature | {"sig": "A" * 84}]}),
         "a number for a payload": _text({**document, "payload": 1}),
         "an array": f"[{good}]",
-        "larger than 64 KiB": _text({**document, "payload": "A" * MAX_RECEIPT_BYTES}),
+        "larger than 256 KiB": _text({**document, "payload": "A" * MAX_RECEIPT_BYTES}),
         "a byte order mark": "\ufeff" + good,
     }
     entries = [_refused(why, text.encode()) for why, text in texts.items()]
@@ -176,7 +186,7 @@ def _broken_statements(good: bytes) -> list[dict[str, Any]]:
             dict(reversed(json.loads(good).items())), separators=(",", ":"), ensure_ascii=False
         ).encode(),
         "the statement has a member twice": good[:-1] + b',"predicateType":"urn:phase:receipt:1"}',
-        "the statement has an escape where none is needed": good.replace(b'"process"', b'"proces\\u0073"'),
+        "the statement has an escape where none is needed": good.replace(b'"cell"', b'"cel\\u006c"'),
         "the statement writes an integer as 48123.0": good.replace(b'"fuel":48123', b'"fuel":48123.0'),
         "the statement writes an integer with an exponent": good.replace(b'"exitCode":0', b'"exitCode":0e0'),
         "the statement has a member more": changed(lambda statement: statement.update(more=1)),
@@ -190,6 +200,7 @@ def _broken_statements(good: bytes) -> list[dict[str, Any]]:
         "a result digest of another exit code": predicate(resultDigest=wrong),
         "another exit code than the result digest's": predicate(exitCode=1),
         "an exit code with another verdict than exited": predicate(verdict="trapped"),
+        "a trap with another verdict than trapped": predicate(trap="unreachable"),
         "the verdict exited without an exit code": predicate(exitCode=None),
         "an exit code above 255": predicate(exitCode=256),
         "a verdict that is not known": predicate(verdict="bored"),

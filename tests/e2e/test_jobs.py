@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.processes import Cli, RunningNode, running_node
 
 WASM = Callable[[str], Path]
+NOBODY = "12D3KooWRS8X7N12H9YhM7d9s2RA4934DzvDzDXXhYtB5Z9hHre8"
 
 COUNTS_FOR_SECONDS = """
 (module
@@ -104,8 +105,8 @@ def test_nodes_shows_runtimes_slots_and_latency(sender: Cli, worker: RunningNode
     assert worker.peer in sender("nodes").stdout.decode()
 
 
-def test_no_node_says_where_it_looked_and_for_how_long(cli: Cli, hello: Path):
-    done = cli("submit", "--look", "1", hello)
+def test_no_node_says_where_it_looked_and_for_how_long(cli: Cli, hello: Path, free_port: int):
+    done = cli("submit", "--look", "1", "--bootstrap", f"/ip4/127.0.0.1/tcp/{free_port}/p2p/{NOBODY}", hello)
 
     assert done.returncode == 125
     assert done.stdout == b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import Accepted, Offer, Progress, decode_request
 from plasm.ports import Digest

@@ -200,7 +200,7 @@ async def test_a_thousand_offers_at_once_are_held_to_the_quota(world):
 
             async def offer() -> None:
                 try:
-                    accepted.append(await worker.accept(offer_for(submission()), FakeSigner(200).peer))
+                    accepted.append(await worker.intake.accept(offer_for(submission()), FakeSigner(200).peer))
                 except OfferRejected as error:
                     rejected.append(error.reason)
 
@@ -295,7 +295,7 @@ async def test_another_input_than_the_job_names_is_never_run(world, known):
             await talk.send(Piece(data=b"y" * 70_000))
             await given_up(talk)
             small = await open_talk(standing)
-            await small.send(offer_for(submission(stdin=b"in"), stdin=b"on"))
+            await small.send(offer_for(submission(stdin=b"in"), input=b"on"))
             assert (await small.reply()).reason == "InvalidRequest"
     assert [call.stdin for call in standing.runtime.calls] == [b"honest"] * known
 

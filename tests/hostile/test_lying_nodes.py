@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import AttemptFailed
 from plasm.jobs.framing import encode_frame
 from plasm.jobs.manifest import job_id
@@ -28,6 +28,7 @@ from plasm.jobs.messages import (
     decode_request,
     encode,
 )
+from plasm.jobs.outputs import Output, table_of
 from plasm.ports import Outcome, PeerId, Verdict
 from plasm.testing import FakeSigner
 from tests.jobs.world import Events, ignore, receipt_for, submission
@@ -52,7 +53,7 @@ class Asked:
     def job_id(self) -> str:
         return job_id(self.client, self.offer.nonce, self.offer.job.digest())
 
-    def result(self, *, stdout: bytes = b"a lie", **changes: object) -> Result:
+    def result(self, *, stdout: bytes = b"a lie", stderr: bytes = b"", **changes: object) -> Result:
         """The true answer, had this node run the job; `changes` make it a lie."""
         about = {
             "job": self.offer.job,
@@ -68,8 +69,8 @@ class Asked:
         fields = {
             "job_id": self.job_id,
             "receipt": receipt_for(job, **about),
-            "stdout_size": len(stdout),
-            "stdout": stdout,
+            "outputs": table_of({"stdout": stdout, "stderr": stderr}),
+            "data": stdout + stderr,
         }
         return Result(**{**fields, **changes})
 
@@ -157,7 +158,7 @@ async def test_a_true_receipt_of_an_honest_node_is_not_taken_from_another(world)
         async with world.node() as honest, world.client(seed=100) as client:
             job = submission(stdin=b"in")
             true = await client.submit(job, name="x", report=ignore, peers=[honest.address])
-            stolen = Result(job_id=true.job_id, receipt=true.receipt, stdout_size=2, stdout=b"in")
+            stolen = Result(job_id=true.job_id, receipt=true.receipt, outputs=table_of({"stdout": b"in"}), data=b"in")
             async with lying(world, lambda asked: [stolen]) as liar:
                 with pytest.raises(NoNode, match=f"signed by {honest.peer}, expected {liar.peer}"):
                     await client.submit(job, name="x", report=ignore, peers=liar.addresses)
@@ -184,8 +185,10 @@ async def test_an_answer_that_has_no_place_is_refused(world, lie, why):
 @pytest.mark.parametrize(
     "lie",
     [
-        lambda asked: [asked.result(stdout_size=2**40, inline=False, stdout=b"")],
-        lambda asked: [asked.result(stdout_size=16 * 2**20, stderr_size=1, inline=False, stdout=b"")],
+        lambda asked: [asked.result(outputs=(Output(name="stdout", size=2**40),), data=None)],
+        lambda asked: [
+            asked.result(outputs=(Output(name="stdout", size=16 * 2**20), Output(name="out/a", size=1)), data=None)
+        ],
     ],
 )
 async def test_more_output_than_the_job_may_write_is_not_received(world, lie):
@@ -202,7 +205,9 @@ async def test_more_output_than_the_job_may_write_is_not_received(world, lie):
     ],
 )
 async def test_output_of_another_size_than_was_said_is_refused(world, pieces):
-    why = await refused(world, lambda asked: [asked.result(stdout_size=10, inline=False, stdout=b""), *pieces])
+    why = await refused(
+        world, lambda asked: [asked.result(outputs=(Output(name="stdout", size=10),), data=None), *pieces]
+    )
     assert "not asked for" in why
 
 
@@ -312,7 +317,14 @@ async def test_a_result_that_is_asked_for_later_is_held_against_the_same(world):
                 if isinstance(asked.offer, Offer):
                     return []
                 receipt = receipt_for(job.job, signer=LIAR, client=client.peer, nonce=bytes(16), outcome=OUTCOME)
-                return [Result(job_id=asked.offer.job_id, receipt=receipt, stdout_size=5, stdout=b"a lie")]
+                return [
+                    Result(
+                        job_id=asked.offer.job_id,
+                        receipt=receipt,
+                        outputs=table_of({"stdout": b"a lie"}),
+                        data=b"a lie",
+                    )
+                ]
 
             async with lying(world, answer) as liar:
                 detached = await client.detach(job, name="x", report=ignore, peers=liar.addresses)

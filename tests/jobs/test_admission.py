@@ -22,8 +22,9 @@ OPEN = Admission(
     memory_mb=512,
     timeout_seconds=60,
     module_bytes=1000,
-    stdin_bytes=100_000,
+    input_bytes=100_000,
     output_bytes=16 * 2**20,
+    file_bytes=2**30,
     max_queue=3,
     max_per_peer=2,
 )
@@ -87,15 +88,15 @@ def test_a_job_that_no_program_could_be_given_is_turned_down():
 
 @pytest.mark.parametrize("size", [0, 1, 3, INLINE_BYTES])
 def test_input_of_another_size_than_is_said_is_turned_down(size):
-    rejected(offer_for(submission(stdin=b"in"), stdin_size=size), "InvalidRequest", "size")
+    rejected(offer_for(submission(stdin=b"in"), input_size=size), "InvalidRequest", "size")
 
 
 def test_input_that_is_not_the_one_that_the_job_names_is_turned_down():
-    rejected(offer_for(submission(stdin=b"in"), stdin=b"on"), "InvalidRequest", "digest")
+    rejected(offer_for(submission(stdin=b"in"), input=b"on"), "InvalidRequest", "digest")
 
 
 def test_no_input_where_the_job_names_some_is_turned_down():
-    rejected(offer_for(submission(stdin=b"in"), stdin=None, stdin_size=0), "InvalidRequest", "digest")
+    rejected(offer_for(submission(stdin=b"in"), input=None, input_size=0), "InvalidRequest", "digest")
 
 
 def test_an_environment_with_no_name_is_turned_down():

@@ -7,6 +7,7 @@ import time
 import anyio
 import pytest
 
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.book import Book
 from plasm.jobs.client import UnknownJob
 from plasm.jobs.conversation import AttemptFailed
@@ -133,7 +134,7 @@ async def test_a_module_that_came_with_anothers_job_meanwhile_is_not_waited_for(
             while isinstance(reply := await again.reply(), Progress):
                 pass
     assert isinstance(reply, Result)
-    assert reply.stdout == b"mine"
+    assert reply.data == b"mine"
 
 
 async def test_input_that_comes_only_with_the_second_offer_is_the_input(world):
@@ -141,8 +142,8 @@ async def test_input_that_comes_only_with_the_second_offer_is_the_input(world):
     with anyio.fail_after(10):
         async with world.node() as standing, world.stranger() as open_talk:
             talk = await open_talk(standing)
-            await talk.send(offer_for(submitted, stdin=None))
-            assert (await talk.reply()).needs == ("module", "stdin")
+            await talk.send(offer_for(submitted, input=None))
+            assert (await talk.reply()).needs == ("module", "input")
             await talk.stream.reset()
             again = await open_talk(standing)
             await again.send(offer_for(submitted))
@@ -150,7 +151,7 @@ async def test_input_that_comes_only_with_the_second_offer_is_the_input(world):
             await again.send(Piece(data=ECHO))
             while isinstance(reply := await again.reply(), Progress):
                 pass
-    assert reply.stdout == b"the input"
+    assert reply.data == b"the input"
 
 
 async def test_a_job_that_is_left_to_run_is_fetched_later(world):
@@ -299,7 +300,7 @@ async def test_a_transfer_that_is_never_finished_is_forgotten(world, monkeypatch
             await talk.stream.reset()
             assert standing.node.worker._queue.waiting == 1
             now = time.time()
-            monkeypatch.setattr("plasm.jobs.worker.time.time", lambda: now + 6)
+            monkeypatch.setattr("plasm.jobs.intake.time.time", lambda: now + 6)
             await standing.node.worker.sweep()
             assert standing.node.worker._queue.waiting == 0
 
@@ -312,3 +313,21 @@ async def test_a_book_that_cannot_be_written_costs_the_record_and_not_the_job(wo
     with anyio.fail_after(10):
         async with world.node(), world.client(book=world.folder / "book") as client:
             assert (await client.submit(submission(stdin=b"in"), name="x", report=ignore)).stdout == b"in"
+
+
+async def test_a_repeated_offer_of_a_job_that_is_done_is_answered_although_the_queue_is_full(world):
+    running, submitted = anyio.Event(), submission()
+    scripts = {b"runs": hangs(started=running), b"waits": hangs(), ECHO: echoes()}
+    with anyio.fail_after(10):
+        async with (
+            world.node(scripts, slots=1, max_queue=1) as standing,
+            world.client() as client,
+        ):
+            first = await client.submit(submitted, name="x", report=ignore)
+            await client.detach(submission(b"runs"), name="x", report=ignore)
+            await running.wait()
+            await client.detach(submission(b"waits"), name="x", report=ignore)
+            with pytest.raises(NoNode, match="QueueFull"):
+                await client.submit(submission(args=["new"]), name="x", report=ignore, peers=[standing.address])
+            again = await client.submit(submitted, name="x", report=ignore, peers=[standing.address])
+    assert again.receipt == first.receipt

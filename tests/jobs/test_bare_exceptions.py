@@ -10,7 +10,8 @@ import pytest
 from plasm.control.server import serve_control
 from plasm.errors import leaves, ungrouped
 from plasm.jobs.finding import finding, topics_for
-from plasm.jobs.journal import JournalUnusable, open_journal
+from plasm.jobs.journal import open_journal
+from plasm.jobs.records import JournalUnusable
 from plasm.jobservice import OpenJobs
 from plasm.testing import StaticDirectory, StaticDiscovery
 from tests.jobs.world import LOG

@@ -16,7 +16,8 @@ import pytest
 from plasm.control.address import SOCKET_NAME, control_address
 from plasm.control.remote import NodeAnswered, NodeGone, RemoteJobs
 from plasm.control.server import ControlSocketTaken, serve_control
-from plasm.jobs.client import InvalidAddress, NoNode, UnknownJob
+from plasm.jobs.attempts import InvalidAddress, NoNode
+from plasm.jobs.client import UnknownJob
 from plasm.jobs.conversation import AttemptFailed
 from plasm.jobs.framing import MAX_CHUNK, encode_frame
 from plasm.jobs.receipt import hold_against, verify_receipt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.framing import FrameCut, FrameError, FrameReader, encode_frame
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import (
@@ -20,6 +20,7 @@ from plasm.jobs.messages import (
     encode,
     receive_reply,
 )
+from plasm.jobs.outputs import table_of
 from plasm.ports import Outcome, Verdict
 from plasm.testing import FakeSigner
 from tests.jobs.world import Events, Talk, receipt_for, submission
@@ -37,7 +38,7 @@ def _answers(offer: Offer, client: str, signer: FakeSigner) -> list[bytes]:
     return [
         encode(Accepted(job_id=identity)),
         encode(Progress(state="running")),
-        encode(Result(job_id=identity, receipt=receipt, stdout_size=len(OUT), inline=False)),
+        encode(Result(job_id=identity, receipt=receipt, outputs=table_of({"stdout": OUT}))),
         encode(Piece(data=OUT)),
     ]
 
@@ -94,7 +95,7 @@ async def test_a_node_that_answers_nonsense_is_not_asked_again_and_the_next_is_a
     world, monkeypatch, nonsense, after
 ):
     # A reconnection would take longer than the test has.
-    monkeypatch.setattr("plasm.jobs.client._RECONNECT_FIRST_SECONDS", 60)
+    monkeypatch.setattr("plasm.jobs.reconnecting._RECONNECT_FIRST_SECONDS", 60)
     events, asked = Events(), []
 
     async def behave(talk: Talk) -> None:

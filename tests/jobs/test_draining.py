@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import Describe, Piece, Progress
 from plasm.testing import DictStore
@@ -33,7 +33,7 @@ async def test_draining_ends_what_runs_turns_down_what_comes_and_leaves_what_wai
                         drained.set()
 
                     tasks.start_soon(drain)
-                    await until(lambda: standing.node.worker._draining)
+                    await until(lambda: standing.node.worker.intake.closed)
                     with pytest.raises(NoNode, match="ShuttingDown"):
                         await client.submit(submission(args=["new"]), name="x", report=ignore, peers=[standing.address])
                     assert not drained.is_set()
@@ -118,7 +118,7 @@ async def test_draining_waits_until_the_results_of_what_ran_have_been_read(world
                     pass
                 await anyio.wait_all_tasks_blocked()
                 assert not drained.is_set()
-                left = reply.stdout_size
+                left = sum(output.size for output in reply.outputs)
                 while left:
                     left -= len((await talk.reply()).data)
                 await drained.wait()

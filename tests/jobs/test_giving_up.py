@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from plasm.errors import one_line
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import JobCancelled, Submission
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Offer, Progress, decode_request

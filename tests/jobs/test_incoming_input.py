@@ -20,11 +20,11 @@ MOST = 20
 
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plasm.jobs.worker._INCOMING_BYTES", MOST)
+    monkeypatch.setattr("plasm.jobs.intake._INCOMING_BYTES", MOST)
 
 
 async def _offer(talk: Talk, submitted: Submission) -> Accepted | Rejected:
-    await talk.send(offer_for(submitted, stdin=None))
+    await talk.send(offer_for(submitted, input=None))
     reply = await talk.reply()
     assert isinstance(reply, Accepted | Rejected)
     return reply
@@ -49,7 +49,7 @@ async def test_input_above_the_bound_is_rejected_whoever_brings_it(world):
             world.stranger(seed=201) as open_other,
         ):
             accepted = await _offer(await open_talk(standing), large())
-            assert accepted.needs == ("module", "stdin")
+            assert accepted.needs == ("module", "input")
             for opened in (open_talk, open_other):
                 rejected = await _offer(await opened(standing), large(1, size=MOST - 15 + 1))
                 assert isinstance(rejected, Rejected)
@@ -85,9 +85,9 @@ async def test_room_is_free_again_once_the_input_has_come(world):
             assert isinstance(await _offer(other, large(1)), Rejected)
             await talk.send(Piece(data=ECHO), Piece(data=bytes(15)))
             assert isinstance(await _end(talk), Result)
-            assert (await _offer(other, large(1))).needs == ("stdin",)
+            assert (await _offer(other, large(1))).needs == ("input",)
             await other.send(Piece(data=bytes(15)))
-            assert (await _end(other)).stdout == bytes(15)
+            assert (await _end(other)).data == bytes(15)
 
 
 async def test_room_is_free_again_once_the_transfer_has_failed_and_the_same_job_can_be_offered_again(world):
@@ -104,9 +104,9 @@ async def test_room_is_free_again_once_the_transfer_has_failed_and_the_same_job_
             assert [each.state for each in await standing.node.worker.listed()] == ["failed"]
             store._max_bytes = 1000
             # The quota of one job and the room for one input: both are free.
-            assert (await _offer(talk, submitted)).needs == ("module", "stdin")
+            assert (await _offer(talk, submitted)).needs == ("module", "input")
             await talk.send(Piece(data=ECHO), Piece(data=bytes(15)))
-            assert (await _end(talk)).stdout == bytes(15)
+            assert (await _end(talk)).data == bytes(15)
     assert len(standing.runtime.calls) == 1
 
 
@@ -139,14 +139,14 @@ async def test_a_job_of_the_nodes_own_user_that_no_store_takes_holds_no_room(wor
         async with world.node(stores=[DictStore(max_bytes=5)]) as standing:
             worker = standing.node.worker
             with pytest.raises(StoreError) as caught:
-                await worker.execute(offer_for(submitted, stdin=None), submitted.module, submitted.stdin)
+                await worker.execute(offer_for(submitted, input=None), submitted.module, submitted.stdin)
             assert isinstance(caught.value, TooLarge)
             assert worker._queue.incoming_bytes() == 0
             assert worker._queue.held == {}
 
 
 async def test_one_clients_input_leaves_room_for_the_others(world, monkeypatch):
-    monkeypatch.setattr("plasm.jobs.worker._INCOMING_BYTES_OF_ONE", MOST // 2)
+    monkeypatch.setattr("plasm.jobs.intake._INCOMING_BYTES_OF_ONE", MOST // 2)
     with anyio.fail_after(10):
         async with (
             world.node() as standing,

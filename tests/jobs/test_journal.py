@@ -16,18 +16,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from plasm.jobs.journal import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    QUEUED,
-    RUNNING,
-    TRANSFERRING,
-    Accepted,
-    Ending,
-    JournalUnusable,
-    open_journal,
-)
+from plasm.jobs.journal import open_journal
+from plasm.jobs.records import CANCELLED, DONE, FAILED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
 from plasm.testing import FakeSigner
 from tests.jobs.world import submission
 
@@ -46,7 +36,7 @@ def accepted(number: int = 1, *, state: str = QUEUED, at: float | None = None) -
         job=submitted.job,
         digest=submitted.job.digest(),
         module_size=7,
-        stdin_size=2,
+        input_size=2,
         runtime="scripted",
         accepted=time.time() if at is None else at,
         state=state,
@@ -54,7 +44,14 @@ def accepted(number: int = 1, *, state: str = QUEUED, at: float | None = None) -
 
 
 def done(stdout: bytes = b"out") -> Ending:
-    return Ending(state=DONE, verdict="exited", exit_code=0, stdout=stdout, stderr=b"err", receipt=b"{}", detail="d")
+    return Ending(
+        state=DONE,
+        verdict="exited",
+        exit_code=0,
+        outputs={"stdout": stdout, "stderr": b"err"},
+        receipt=b"{}",
+        detail="d",
+    )
 
 
 @pytest.fixture
@@ -68,7 +65,7 @@ async def test_an_accepted_job_is_there_after_reopening_with_all_that_it_needs(p
         await journal.accept(job, b"in")
     async with open_journal(path) as journal:
         assert await journal.unfinished() == [job]
-        assert await journal.stdin(job.id) == b"in"
+        assert await journal.input(job.id) == b"in"
         assert await journal.ending(job.id) is None
 
 
@@ -85,7 +82,7 @@ async def test_the_input_of_a_job_that_has_ended_is_dropped(path):
     async with open_journal(path) as journal:
         await journal.accept(accepted(), b"a secret")
         await journal.ended(accepted().id, done())
-        assert await journal.stdin(accepted().id) == b""
+        assert await journal.input(accepted().id) == b""
 
 
 async def test_a_job_in_memory_goes_the_same_way():
@@ -93,14 +90,14 @@ async def test_a_job_in_memory_goes_the_same_way():
         await journal.accept(accepted(state=TRANSFERRING), None)
         await journal.supplied(accepted().id, b"in")
         assert [each.state for each in await journal.unfinished()] == [QUEUED]
-        assert await journal.stdin(accepted().id) == b"in"
+        assert await journal.input(accepted().id) == b"in"
 
 
 async def test_input_that_came_with_the_offer_is_kept_when_the_module_arrives():
     async with open_journal(None) as journal:
         await journal.accept(accepted(state=TRANSFERRING), b"in")
         await journal.supplied(accepted().id, None)
-        assert await journal.stdin(accepted().id) == b"in"
+        assert await journal.input(accepted().id) == b"in"
 
 
 async def test_starts_are_counted_over_all_lives(path):
@@ -121,23 +118,24 @@ async def test_the_first_ending_wins(second):
         assert await journal.ending(accepted().id) == done()
 
 
-async def test_accepting_again_what_is_done_changes_nothing():
+@pytest.mark.parametrize("ending", [done(), Ending(state=CANCELLED, detail="why")], ids=lambda ending: ending.state)
+async def test_accepting_again_what_is_done_or_cancelled_gives_its_ending_and_changes_nothing(ending):
     async with open_journal(None) as journal:
-        await journal.accept(accepted(), None)
-        await journal.ended(accepted().id, done())
-        await journal.accept(accepted(), b"other")
-        assert await journal.ending(accepted().id) == done()
+        assert await journal.accept(accepted(), None) is None
+        await journal.ended(accepted().id, ending)
+        assert await journal.accept(accepted(), b"other") == ending
+        assert await journal.ending(accepted().id) == ending
+        assert await journal.unfinished() == []
 
 
-@pytest.mark.parametrize("state", [CANCELLED, FAILED])
-async def test_a_job_that_was_stopped_or_failed_can_be_accepted_anew(state):
+async def test_a_job_that_failed_can_be_accepted_anew():
     async with open_journal(None) as journal:
         await journal.accept(accepted(), None)
         await journal.started(accepted().id)
-        await journal.ended(accepted().id, Ending(state=state))
-        await journal.accept(accepted(), b"in")
+        await journal.ended(accepted().id, Ending(state=FAILED))
+        assert await journal.accept(accepted(), b"in") is None
         assert [(each.state, each.attempts) for each in await journal.unfinished()] == [(QUEUED, 0)]
-        assert await journal.stdin(accepted().id) == b"in"
+        assert await journal.input(accepted().id) == b"in"
 
 
 async def test_unfinished_jobs_come_oldest_first(path):
@@ -157,7 +155,9 @@ async def test_jobs_are_listed_newest_first_and_no_more_than_asked_for(path):
 async def test_writes_that_arrive_together_share_a_transaction(path):
     async with open_journal(path) as journal:
         began = []
-        journal._database.set_trace_callback(lambda text: began.append(text) if text.startswith("BEGIN") else None)
+        journal._database._connection.set_trace_callback(
+            lambda text: began.append(text) if text.startswith("BEGIN") else None
+        )
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
                 for number in range(200):
@@ -197,7 +197,7 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_write_and_no_other():
 
 
 async def test_closing_commits_what_is_pending(path):
-    async with open_journal(path) as journal, anyio.create_task_group() as tasks, journal._one_at_a_time:
+    async with open_journal(path) as journal, anyio.create_task_group() as tasks, journal._database._one_at_a_time:
         for number in range(50):
             tasks.start_soon(journal.accept, accepted(number), None)
         await anyio.wait_all_tasks_blocked()
@@ -220,8 +220,7 @@ async def test_a_sweep_forgets_results_whose_time_is_over():
         await journal.ended(accepted(1).id, done())
         assert await journal.sweep(**SWEEP_NOTHING) == []
         assert await journal.sweep(**SWEEP_NOTHING | {"keep_seconds": -1}) == [accepted(1).id]
-        assert await journal.find(accepted(1).id) is None
-        assert len(await journal.unfinished()) == 1
+        assert [each.id for each in await journal.listed()] == [accepted(2).id]
 
 
 async def test_a_sweep_forgets_the_oldest_results_above_the_bound():
@@ -262,7 +261,7 @@ async def test_a_job_that_has_ended_leaves_neither_its_arguments_nor_its_input(p
     async with open_journal(path) as journal:
         await journal.accept(accepted(), b"in")
         await journal.ended(accepted().id, ending)
-        left = journal._database.execute("SELECT length(job), length(stdin) FROM jobs").fetchone()
+        left = journal._database._connection.execute("SELECT length(job), length(input) FROM jobs").fetchone()
     assert left == (0, None)
 
 
@@ -297,7 +296,7 @@ async def test_the_file_is_private_before_anything_is_written_to_it(path, monkey
         modes.append(stat.S_IMODE(path.stat().st_mode))
         raise sqlite3.OperationalError("seen enough")
 
-    monkeypatch.setattr("plasm.jobs.journal.sqlite3.connect", connect)
+    monkeypatch.setattr("plasm.jobs.database.sqlite3.connect", connect)
     with pytest.raises(JournalUnusable, match="seen enough"):
         async with open_journal(path):
             raise AssertionError("it was opened")
@@ -348,11 +347,11 @@ async def test_a_file_that_is_no_journal_is_refused_in_one_line(path, spoil):
 async def test_a_journal_that_cannot_be_written_any_more_says_so_in_one_line(path):
     async with open_journal(path) as journal:
         await journal.accept(accepted(1), None)
-        journal._database.execute("PRAGMA query_only = 1")
+        journal._database._connection.execute("PRAGMA query_only = 1")
         with pytest.raises(JournalUnusable, match="cannot be written") as caught:
             await journal.accept(accepted(2), None)
         assert str(caught.value).isprintable()
-        journal._database.execute("PRAGMA query_only = 0")
+        journal._database._connection.execute("PRAGMA query_only = 0")
         await journal.accept(accepted(2), None)
         assert len(await journal.unfinished()) == 2
 
@@ -404,4 +403,4 @@ async def test_what_a_killed_process_had_accepted_is_all_there(path):
     async with open_journal(path) as journal:
         unfinished = {each.id for each in await journal.unfinished()}
         assert promised <= unfinished
-        assert {await journal.stdin(each) for each in promised} == {b"in"}
+        assert {await journal.input(each) for each in promised} == {b"in"}

@@ -17,6 +17,7 @@ from plasm.jobs.manifest import (
     Manifest,
     canonical_json,
     digest_bytes,
+    input_files,
     job_id,
     result_digest,
     sha256,
@@ -57,8 +58,8 @@ def test_the_digest_of_a_known_job_does_not_change():
         stdin=sha256(b"in"),
     )
     text = (
-        '{"args":["-v","grüße\\n"],"capabilities":["clock","random"],"env":[["A","1"],["B","2"]],'
-        '"limits":{"cpuCores":1,"fuel":1000,"hostCalls":10000000,"memoryMb":256,"outputBytes":16777216,'
+        '{"args":["-v","grüße\\n"],"capabilities":["clock","random"],"env":[["A","1"],["B","2"]],"inputs":[],'
+        '"limits":{"cpuCores":1,"fileBytes":67108864,"fuel":1000,"hostCalls":10000000,"memoryMb":256,"outputBytes":16777216,'
         '"timeoutSeconds":5},"module":"sha256:' + "ab" * 32 + '",'
         '"stdin":"sha256:582967534d0f909d196b97f9e6921342777aea87b46fa52df165389db1fb8ccf","type":"urn:phase:job:1"}'
     )
@@ -79,6 +80,9 @@ def test_the_order_of_the_environment_and_of_capabilities_does_not_change_the_di
         job(args=("a", "")),
         job(env={"a": ""}),
         job(stdin=sha256(b"x")),
+        job(inputs=input_files({"a": b""})),
+        job(inputs=input_files({"a": b"1"})),
+        job(inputs=input_files({"b": b"1"})),
         Job(manifest=Manifest(module_hash=sha256(b"other"))),
         *(
             Job(manifest=Manifest(module_hash=MODULE, **{field: value}))
@@ -87,6 +91,7 @@ def test_the_order_of_the_environment_and_of_capabilities_does_not_change_the_di
                 "memory_mb": 2,
                 "timeout_seconds": 2,
                 "output_bytes": 2,
+                "file_bytes": 2,
                 "fuel": 2,
                 "host_calls": 2,
                 "capabilities": ("clock",),

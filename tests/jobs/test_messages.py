@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plasm.jobs.framing import MAX_CHUNK, FrameDecoder
-from plasm.jobs.manifest import MAX_MODULE_BYTES, MAX_STDIN_BYTES
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES
 from plasm.jobs.messages import (
     INLINE_BYTES,
     Accepted,
@@ -30,6 +30,7 @@ from plasm.jobs.messages import (
     decode_request,
     encode,
 )
+from plasm.jobs.outputs import Output
 from tests.jobs.world import offer_for, submission
 
 JOB_ID = "0123456789abcdef" * 2
@@ -44,11 +45,11 @@ REQUESTS = [
     Piece(data=bytes(MAX_CHUNK)),
 ]
 REPLIES = [
-    Accepted(job_id=JOB_ID, needs=("module", "stdin"), estimated_start_seconds=3, keep_seconds=60),
+    Accepted(job_id=JOB_ID, needs=("module", "input"), estimated_start_seconds=3, keep_seconds=60),
     Rejected(reason="QueueFull", detail="9 jobs are waiting"),
     Progress(state="queued", ahead=3),
-    Result(job_id=JOB_ID, receipt=b"{}", stdout_size=3, stderr_size=1, stdout=b"out", stderr=b"e", detail="d"),
-    Result(job_id=JOB_ID, receipt=b"{}", stdout_size=2**40, inline=False),
+    Result(job_id=JOB_ID, receipt=b"{}", outputs=(Output(name="stdout", size=3),), data=b"out", detail="d"),
+    Result(job_id=JOB_ID, receipt=b"{}", outputs=(Output(name="stdout", size=2**40),)),
     Cancelled(job_id=JOB_ID),
     Failed(reason="UnknownJob"),
     Unsupported(versions=(1, 2)),
@@ -147,8 +148,8 @@ def test_unknown_members_are_ignored_so_that_a_later_revision_may_add_some():
         {"digest": "sha256:" + "a" * 64 + "\n"},
         {"module_size": -1},
         {"module_size": MAX_MODULE_BYTES + 1},
-        {"stdin_size": MAX_STDIN_BYTES + 1},
-        {"stdin": bytes(INLINE_BYTES + 1)},
+        {"input_size": MAX_INPUT_BYTES + 1},
+        {"input": bytes(INLINE_BYTES + 1)},
         {"arch": "x" * 65},
         {"runtime": "x" * 65},
     ],
@@ -168,12 +169,12 @@ def test_a_job_id_is_32_lower_case_hexadecimal_digits_and_nothing_else(job_id):
 @pytest.mark.parametrize(
     ("message", "change"),
     [
-        (REPLIES[0], {"needs": ["module", "stdin", "money"]}),
+        (REPLIES[0], {"needs": ["module", "input", "money"]}),
         (REPLIES[1], {"detail": "x" * 1025}),
         (REPLIES[2], {"ahead": -1}),
-        (REPLIES[3], {"receipt": bytes(64 * 1024 + 1)}),
-        (REPLIES[3], {"stdout": bytes(INLINE_BYTES + 1)}),
-        (REPLIES[3], {"stdout_size": 2**60}),
+        (REPLIES[3], {"receipt": bytes(256 * 1024 + 1)}),
+        (REPLIES[3], {"data": bytes(INLINE_BYTES + 1)}),
+        (REPLIES[3], {"outputs": [{"name": "stdout", "size": 2**60}]}),
         (REPLIES[7], {"versions": [1] * 33}),
         (REPLIES[8], {"runtimes": ["x"] * 33}),
         (REPLIES[8], {"slots": 2**17}),
@@ -228,7 +229,7 @@ anything = st.recursive(
     max_leaves=12,
 )
 kinds = st.sampled_from(["offer", "fetch", "cancel", "describe", "piece", "result", "accepted", "request", "message"])
-names = st.sampled_from(["job", "job_id", "version", "nonce", "data", "needs", "receipt", "module_size", "stdin"])
+names = st.sampled_from(["job", "job_id", "version", "nonce", "data", "needs", "receipt", "module_size", "input"])
 
 
 @given(st.binary(max_size=200))

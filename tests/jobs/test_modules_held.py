@@ -5,11 +5,13 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
+from plasm.jobs.conversation import AttemptFailed
+from plasm.jobs.records import FAILED
 from plasm.jobs.sweeping import ModuleSweeper
 from plasm.testing import DictStore
-from plasm.testing.fakes.scripts import hangs
-from tests.jobs.world import ignore, sha256, submission
+from plasm.testing.fakes.scripts import echoes, hangs
+from tests.jobs.world import ECHO, ignore, sha256, submission
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +46,23 @@ async def test_a_module_that_is_needed_since_the_sweep_began_stays():
             await writer.write(module)
     await ModuleSweeper([store], 0, lambda: needed).sweep()
     assert len(store.contents) == 2
+
+
+async def test_a_waiting_job_whose_store_dropped_its_module_fails_clearly_and_can_be_offered_again(world):
+    running, release = anyio.Event(), anyio.Event()
+    scripts = {b"first": hangs(until=release, started=running), ECHO: echoes()}
+    submitted = submission(stdin=b"input")
+    with anyio.fail_after(10):
+        async with world.node(scripts, slots=1) as standing, world.client() as client:
+            await client.detach(submission(b"first"), name="x", report=ignore)
+            await running.wait()
+            waits = await client.detach(submitted, name="x", report=ignore)
+            await standing.store.delete(sha256(ECHO))
+            release.set()
+            with pytest.raises(AttemptFailed, match="no longer stored"):
+                await client.result(waits.job_id, wait=True, report=ignore)
+            states = {each.id: each.state for each in await standing.node.worker.listed()}
+            assert states[waits.job_id] == FAILED
+            again = await client.submit(submitted, name="x", report=ignore)
+            assert again.job_id == waits.job_id
+            assert again.stdout == b"input"

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from plasm.identity import peer_of_address
-from plasm.jobs.client import InvalidAddress, NoNode
+from plasm.jobs.attempts import InvalidAddress, NoNode
 from plasm.ports import DialFailed
 from plasm.testing import DictStore, FakeSigner
 from plasm.testing.fakes.scripts import echoes, hangs

@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from plasm.jobs.journal import DONE, QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.jobs.queue import JobQueue, Tracked
+from plasm.jobs.records import DONE, QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.ports import PeerId
 from tests.jobs.world import submission
 
@@ -29,7 +29,7 @@ def tracked(client: str, number: int = 0, *, state: str = QUEUED) -> Tracked:
             job=JOB,
             digest=JOB.digest(),
             module_size=0,
-            stdin_size=0,
+            input_size=0,
             runtime="scripted",
             accepted=0.0,
             state=state,

@@ -8,9 +8,12 @@ import anyio
 import pytest
 
 from plasm.jobs.conversation import AttemptFailed
-from plasm.jobs.journal import QUEUED, RUNNING, Accepted, open_journal
+from plasm.jobs.journal import open_journal
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import Piece, Progress, Result
+from plasm.jobs.outputs import cut
+from plasm.jobs.reconnecting import ask_persistently
+from plasm.jobs.records import QUEUED, RUNNING, Accepted
 from plasm.ports import Verdict
 from plasm.testing import DictStore, ScriptedRuntime
 from plasm.testing.fakes.scripts import hangs
@@ -31,8 +34,11 @@ async def test_jobs_that_ran_and_waited_when_the_node_went_are_finished_by_the_n
                 await running.wait()
             async with world.node(home=home, stores=[store]) as standing:
                 results = [
-                    await client._persistently(
-                        lambda conversation, job=job: _fetched(conversation, job.job_id), standing.found, ignore
+                    await ask_persistently(
+                        client._connections,
+                        lambda conversation, job=job: _fetched(conversation, job.job_id),
+                        standing.found,
+                        ignore,
                     )
                     for job in jobs
                 ]
@@ -44,14 +50,15 @@ async def _fetched(conversation, job_id: str) -> bytes:
     while isinstance(reply := await conversation._receive(), Progress):
         pass
     assert isinstance(reply, Result)
-    if reply.inline:
-        return reply.stdout
-    return await conversation._pieces(reply.stdout_size)
+    data = reply.data
+    if data is None:
+        data = await conversation._pieces(sum(output.size for output in reply.outputs))
+    return cut(reply.outputs, data)["stdout"]
 
 
 async def test_a_client_that_waits_gets_its_result_from_the_next_life_of_the_node(world, monkeypatch):
     # Slow enough for the node to be back, quick enough for the test.
-    monkeypatch.setattr("plasm.jobs.client._RECONNECT_FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("plasm.jobs.reconnecting._RECONNECT_FIRST_SECONDS", 0.1)
     home, store, running = world.home("node"), DictStore(), anyio.Event()
     submitted = submission(stdin=b"in")
     outputs = []
@@ -83,8 +90,11 @@ async def test_a_result_survives_the_node(world):
             async with world.node(home=home):
                 delivered = await client.submit(submission(stdin=b"in"), name="x", report=ignore)
             async with world.node({}, home=home) as standing:
-                out = await client._persistently(
-                    lambda conversation: _fetched(conversation, delivered.job_id), standing.found, ignore
+                out = await ask_persistently(
+                    client._connections,
+                    lambda conversation: _fetched(conversation, delivered.job_id),
+                    standing.found,
+                    ignore,
                 )
     assert out == b"in"
     assert standing.runtime.calls == []
@@ -104,7 +114,7 @@ async def test_a_transfer_that_the_restart_cut_off_is_taken_up_by_the_same_offer
             await talk.send(Piece(data=ECHO))
             while isinstance(reply := await talk.reply(), Progress):
                 pass
-    assert reply.stdout == b"in"
+    assert reply.data == b"in"
 
 
 async def _ran_at_the_death_of(home, times: int, client) -> str:
@@ -116,7 +126,7 @@ async def _ran_at_the_death_of(home, times: int, client) -> str:
         job=submitted.job,
         digest=submitted.job.digest(),
         module_size=len(ECHO),
-        stdin_size=0,
+        input_size=0,
         runtime="scripted",
         accepted=1e9,
         state=QUEUED,
@@ -157,4 +167,4 @@ async def test_a_job_whose_runtime_is_gone_after_the_restart_fails_and_says_so(w
                     await conversation._receive()
 
                 with pytest.raises(AttemptFailed, match="scripted is no longer here"):
-                    await client._persistently(ask, standing.found, ignore)
+                    await ask_persistently(client._connections, ask, standing.found, ignore)

@@ -7,8 +7,9 @@ import logging
 import anyio
 import pytest
 
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.book import Book
-from plasm.jobs.client import Client, NoNode, open_client
+from plasm.jobs.client import Client, open_client
 from plasm.ports import Found
 from plasm.testing import FakeSigner, MemoryNetwork, open_memory_transport
 from tests.jobs.world import ignore, submission

@@ -9,8 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from plasm.jobs.execution import MOST_ATTEMPTS
-from plasm.jobs.journal import CANCELLED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, open_journal
+from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import Progress, Result
+from plasm.jobs.records import CANCELLED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending
 from plasm.ports import Verdict
 from plasm.testing import DictStore
 from plasm.testing.fakes.scripts import echoes, hangs
@@ -28,7 +29,7 @@ def accepted(state: str = QUEUED) -> Accepted:
         job=submitted.job,
         digest=submitted.job.digest(),
         module_size=len(ECHO),
-        stdin_size=0,
+        input_size=0,
         runtime="scripted",
         accepted=1e9,
         state=state,
@@ -61,7 +62,7 @@ async def test_a_long_job_outlives_any_number_of_restarts(world):
                     pass
                 (listed,) = await standing.node.worker.listed()
     assert isinstance(reply, Result)
-    assert reply.stdout == b"in"
+    assert reply.data == b"in"
     assert (listed.state, listed.verdict) == ("done", Verdict.EXITED)
 
 

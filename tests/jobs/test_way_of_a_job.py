@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from plasm.jobs.client import NoNode
+from plasm.jobs.attempts import NoNode
 from plasm.jobs.manifest import sha256
 from plasm.jobs.messages import INLINE_BYTES, Accepted, Describe, Piece, Progress, Result
 from plasm.jobs.receipt import hold_against, verify_receipt
@@ -63,7 +63,7 @@ async def test_the_module_is_sent_once_and_skipped_when_the_node_has_it(world):
                 while isinstance(reply := await talk.reply(), Progress):
                     pass
                 assert isinstance(reply, Result)
-                assert reply.stdout == stdin
+                assert reply.data == stdin
     assert needs == [("module",), ()]
     assert standing.runtime.prepares == [sha256(ECHO)]
 

@@ -58,8 +58,8 @@ def offer_for(submitted: Submission, **changes: object) -> Offer:
         "digest": submitted.job.digest(),
         "nonce": submitted.nonce,
         "module_size": len(submitted.module),
-        "stdin_size": len(submitted.stdin),
-        "stdin": submitted.stdin if small else None,
+        "input_size": len(submitted.stdin),
+        "input": submitted.stdin if small else None,
     }
     return Offer(**{**fields, **changes})
 

@@ -36,11 +36,19 @@ def digest(data: bytes) -> str:
 
 def offer(module: bytes, stdin: bytes, nonce: bytes) -> dict[str, Any]:
     """Section 4 and 6, with every default left out."""
-    limits = {"cpuCores": 1, "hostCalls": 10_000_000, "memoryMb": 16, "outputBytes": 16_777_216, "timeoutSeconds": 60}
+    limits = {
+        "cpuCores": 1,
+        "fileBytes": 67_108_864,
+        "hostCalls": 10_000_000,
+        "memoryMb": 16,
+        "outputBytes": 16_777_216,
+        "timeoutSeconds": 60,
+    }
     document = {
         "args": [],
         "capabilities": [],
         "env": [],
+        "inputs": [],
         "limits": limits,
         "module": digest(module),
         "stdin": digest(stdin),
@@ -53,8 +61,8 @@ def offer(module: bytes, stdin: bytes, nonce: bytes) -> dict[str, Any]:
         "digest": digest(written),
         "nonce": nonce,
         "module_size": len(module),
-        "stdin_size": len(stdin),
-    } | ({"stdin": stdin} if len(stdin) <= 65536 else {})
+        "input_size": len(stdin),
+    } | ({"input": stdin} if len(stdin) <= 65536 else {})
 
 
 def job_id(asked: dict[str, Any]) -> str:
@@ -105,12 +113,14 @@ class Talk:
             assert reply["state"] in ("transferring", "queued", "compiling", "running")
         assert reply["type"] == "result"
         assert reply["job_id"] == job_id(asked)
-        if reply.get("inline", True):
-            return reply, reply.get("stdout", b"")
-        stdout = b""
-        while len(stdout) < reply["stdout_size"]:
-            stdout += (await self.reply())["data"]
-        return reply, stdout
+        outputs = reply["outputs"]
+        assert [each["name"] for each in outputs[:2]] == ["stdout", "stderr"]
+        data = reply.get("data")
+        if data is None:
+            data = b""
+            while len(data) < sum(each["size"] for each in outputs):
+                data += (await self.reply())["data"]
+        return reply, data[: outputs[0]["size"]]
 
 
 @asynccontextmanager
@@ -141,11 +151,11 @@ async def test_a_job_with_everything_to_send_and_large_output(tmp_path: Path) ->
         await talk.send(asked)
         accepted = await talk.reply()
         assert (accepted["type"], accepted["job_id"]) == ("accepted", job_id(asked))
-        assert accepted["needs"] == ["module", "stdin"]
+        assert accepted["needs"] == ["module", "input"]
         await talk.send_pieces(ECHO)
         await talk.send_pieces(stdin)
         result, stdout = await talk.result(asked)
-        assert result["inline"] is False
+        assert result.get("data") is None
         assert stdout == stdin
         said = claims(result)
         assert (said["node"], said["client"]) == (node.peer, CLIENT.peer)
@@ -196,7 +206,7 @@ async def test_a_node_describes_itself_and_knows_no_jobs_of_others(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"digest": digest(b"another")}, {"stdin": b"no"}, {"stdin_size": 3}], ids=["digest", "input", "size"]
+    "wrong", [{"digest": digest(b"another")}, {"input": b"no"}, {"input_size": 3}], ids=["digest", "input", "size"]
 )
 async def test_an_offer_that_does_not_fit_together_is_rejected_and_the_stream_goes_on(
     tmp_path: Path, wrong: dict[str, Any]

@@ -42,8 +42,11 @@ def accept(envelope: bytes, held: dict[str, Any]) -> Statement:
         client=PeerId(held["client"]),
         module=Digest(job.manifest.module_hash),
         stdin=Digest(job.stdin),
-        stdout=bytes.fromhex(held["stdout_hex"]),
-        stderr=bytes.fromhex(held["stderr_hex"]),
+        outputs={
+            "stdout": bytes.fromhex(held["stdout_hex"]),
+            "stderr": bytes.fromhex(held["stderr_hex"]),
+            **{f"out/{path}": bytes.fromhex(content) for path, content in held["files_hex"].items()},
+        },
     )
     return statement
 

@@ -111,8 +111,8 @@ def test_the_schema_of_the_configuration_has_every_key_of_the_node_with_its_defa
 def test_the_schemas_know_every_port_and_back_end(specs: Path) -> None:
     assert set(PORTS) < set(document(specs, "config")["properties"])
     assert document(specs, "profile")["$defs"]["port"]["enum"] == list(PORTS)
-    driver = document(specs, "plugins")["items"]["properties"]
-    assert driver["port"]["enum"] == [*PORTS, "broken"]
+    driver = document(specs, "plugins")["$defs"]["driver"]["properties"]
+    assert driver["port"]["enum"] == list(PORTS)
     assert set(driver["backends"]["items"]["enum"]) == set(BACKENDS)
 
 
@@ -187,10 +187,11 @@ def test_the_list_of_plugins_is_what_the_schema_says(
     from plasm.cli.root import root
 
     quick = load_registry([metadata.distribution("plasm-fs"), metadata.distribution("plasm-keys")])
-    broken = Broken("plasm-sad", "1.0", "sad", "it cannot be imported", "pip install --upgrade plasm-sad", "")
+    broken = Broken("plasm-sad", "1.0", "sad", "it cannot be imported", "install a later one", "")
     monkeypatch.setattr("plasm.registry.load_registry", lambda: replace(quick, broken=(broken,)))
     result = CliRunner().invoke(root, ["plugins", *options])
     listed = json.loads(result.stdout)
-    assert {each["port"] for each in listed} == {"signer", "store", "broken"}
+    assert {each["port"] for each in listed["drivers"]} == {"signer", "store"}
+    assert [each["distribution"] for each in listed["broken"]] == ["plasm-sad"]
     schema("plugins").validate(listed)
-    assert all(("ok" in each) == ("--check" in options) for each in listed)
+    assert all(("ok" in each) == ("--check" in options) for each in listed["drivers"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from plasm import drivers, hookspecs, jobservice, ports
+from plasm import drivers, embedding, hookspecs, jobservice, ports
 from plasm.control import messages as control
 from plasm.jobs import framing, manifest, messages, responder
 from plasm.jobs.conversation import Event
@@ -87,7 +87,12 @@ def test_the_constants_of_the_job_protocol_stand_in_its_text(text: Text) -> None
     said = text("job-protocol.md")
     for number in (framing.MAX_FRAME, framing.MAX_CHUNK, messages.INLINE_BYTES, manifest.MAX_TEXT_BYTES):
         assert re.search(rf"\b{number}\b", said), number
-    for seconds in (responder.IDLE_SECONDS, responder.SEND_SECONDS, responder.HEARTBEAT_SECONDS):
+    for seconds in (
+        responder.IDLE_SECONDS,
+        responder.SEND_SECONDS,
+        responder.PIECE_SECONDS,
+        responder.HEARTBEAT_SECONDS,
+    ):
         assert f"{seconds} s" in said
     assert f"| {responder.STREAMS_PER_PEER}; {responder.STREAMS};" in said
     assert messages.PROTOCOL in said
@@ -145,6 +150,18 @@ def test_all_that_a_plugin_describes_stands_in_the_plugins_text(text: Text) -> N
     for thing in (drivers.DriverUnavailable, drivers.Options, drivers.Service, drivers.AddressFilter):
         assert thing.__name__ in named
     assert f"PLASM_API = {drivers.PLUGIN_API}" in said
+
+
+def test_all_that_is_for_embedding_stands_in_the_plugins_text(text: Text) -> None:
+    listed = rows(text("plugins.md"))
+    assert set(embedding.__all__) <= set(listed)
+    for kind in (embedding.EmbeddedNode, embedding.Jobs):
+        members = {name for name in vars(kind) if not name.startswith("_")}
+        assert members <= in_code(listed[kind.__name__]), kind
+    assert {field.name for field in fields(embedding.JobResult)} <= in_code(listed["JobResult"])
+    for function in (embedding.embedded_node, embedding.Jobs.submit):
+        named = in_code(listed[{"submit": "Jobs"}.get(function.__name__, function.__name__)])
+        assert set(inspect.signature(function).parameters) - {"self"} <= named, function
 
 
 def test_every_message_and_event_stands_in_the_control_sockets_text(text: Text) -> None:

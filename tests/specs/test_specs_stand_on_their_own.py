@@ -32,6 +32,7 @@ def job_document(job: dict[str, Any]) -> dict[str, Any]:
     manifest = job["manifest"]
     limits = {
         "cpuCores": manifest["cpu_cores"],
+        "fileBytes": manifest["file_bytes"],
         "hostCalls": manifest["host_calls"],
         "memoryMb": manifest["memory_mb"],
         "outputBytes": manifest["output_bytes"],
@@ -43,6 +44,7 @@ def job_document(job: dict[str, Any]) -> dict[str, Any]:
         "args": job["args"],
         "capabilities": sorted(manifest["capabilities"]),
         "env": sorted_pairs(job["env"]),
+        "inputs": [[file["path"], file["digest"]] for file in job["inputs"]],
         "limits": limits,
         "module": manifest["module_hash"],
         "stdin": job["stdin"],
@@ -51,7 +53,13 @@ def job_document(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def input_document(job: dict[str, Any]) -> dict[str, Any]:
-    return {"args": job["args"], "env": sorted_pairs(job["env"]), "stdin": job["stdin"], "type": "urn:phase:input:1"}
+    return {
+        "args": job["args"],
+        "env": sorted_pairs(job["env"]),
+        "inputs": [[file["path"], file["digest"]] for file in job["inputs"]],
+        "stdin": job["stdin"],
+        "type": "urn:phase:input:1",
+    }
 
 
 def key_of_peer(peer: str) -> bytes:
@@ -103,7 +111,7 @@ def test_receipts_are_proven_by_the_text_alone(vectors: Vectors) -> None:
             "payload": base64.b64encode(payload).decode(),
             "signatures": [{"keyid": vector["node"], "sig": base64.b64encode(proof).decode()}],
         }
-        assert len(text) <= 65536
+        assert len(text) <= 262144
         assert sorted(envelope) == ["payload", "payloadType", "signatures"]
         assert jcs(rebuilt) == text
         assert signature["keyid"] == vector["node"]
@@ -126,7 +134,7 @@ def test_receipts_are_proven_by_the_text_alone(vectors: Vectors) -> None:
         assert [subject["name"] for subject in statement["subject"]] == sorted(outputs)
         result = {
             "exitCode": predicate["exitCode"],
-            "outputs": outputs,
+            "outputs": sorted_pairs(outputs),
             "type": "urn:phase:result:1",
             "verdict": predicate["verdict"],
         }
@@ -144,13 +152,15 @@ def test_receipts_are_proven_by_the_text_alone(vectors: Vectors) -> None:
         assert predicate["client"] == vector["client"]
         assert outputs["stdout"] == digest(bytes.fromhex(vector["stdout_hex"]))
         assert outputs["stderr"] == digest(bytes.fromhex(vector["stderr_hex"]))
+        files = {f"out/{path}": digest(bytes.fromhex(content)) for path, content in vector["files_hex"].items()}
+        assert outputs == files | {name: outputs[name] for name in ("stdout", "stderr")}
 
 
 def test_results_follow_from_the_text(vectors: Vectors) -> None:
     for vector in vectors("jobs")["results"]:
         document = {
             "exitCode": vector["exit_code"],
-            "outputs": vector["outputs"],
+            "outputs": sorted_pairs(vector["outputs"]),
             "type": "urn:phase:result:1",
             "verdict": vector["verdict"],
         }

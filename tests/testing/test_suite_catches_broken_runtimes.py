@@ -163,6 +163,26 @@ class MergesStderr(Scripted):
         return dataclasses.replace(outcome, stdout=outcome.stdout + outcome.stderr, stderr=b"")
 
 
+class LosesFiles(Scripted):
+    async def run(self, invocation):
+        return dataclasses.replace(await super().run(invocation), files={})
+
+
+class KeepsFiles(Scripted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = {}
+
+    async def run(self, invocation):
+        self.kept = {**self.kept, **invocation.inputs}
+        return await super().run(dataclasses.replace(invocation, inputs=self.kept))
+
+
+class NamesNoTrap(Scripted):
+    async def run(self, invocation):
+        return dataclasses.replace(await super().run(invocation), trap=None)
+
+
 class FailsAfterATrap(Scripted):
     broken = False
 
@@ -233,6 +253,9 @@ BROKEN = [
     (SevenBitsOfExitCode, "test_the_exit_code_is_the_programs_own", "proc_exit", {"code": 255}),
     (ExitCodeForEverything, "test_a_trap_is_an_outcome", "no exit code", {"module": modules.TRAP}),
     (MergesStderr, "test_stdout_and_stderr_stay_apart", "kept apart", {}),
+    (LosesFiles, "test_files_come_in_and_go_out", "left in /out", {"size": 1}),
+    (KeepsFiles, "test_files_come_in_and_go_out", "not there in the next", {"size": 1}),
+    (NamesNoTrap, "test_a_trap_is_an_outcome", "has its name", {"module": modules.TRAP}),
     (FailsAfterATrap, "test_a_trap_is_an_outcome", "as healthy as before", {"module": modules.TRAP}),
     (FailsOnTraps, "test_a_trap_is_an_outcome", "is an Outcome", {"module": modules.TRAP}),
     (PreparesAnything, "test_what_cannot_run_is_refused", "NotRunnable", {"what": "a component"}),

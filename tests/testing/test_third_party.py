@@ -106,7 +106,7 @@ def in_environment(environment: Path, *command: str) -> str:
 
 
 def test_it_is_listed_with_its_distribution(environment: Path) -> None:
-    listed = json.loads(in_environment(environment, "plasm", "plugins", "--json"))
+    listed = json.loads(in_environment(environment, "plasm", "plugins", "--json"))["drivers"]
     assert [
         {key: row[key] for key in ("port", "name", "distribution", "version")}
         for row in listed
@@ -115,9 +115,10 @@ def test_it_is_listed_with_its_distribution(environment: Path) -> None:
     assert {row["distribution"] for row in listed} == {"plasm-sqlite"}, "nothing else is installed here"
 
 
-def test_it_can_be_opened_here(environment: Path) -> None:
+def test_nothing_keeps_it_from_being_opened_and_it_brings_no_check(environment: Path) -> None:
     listed = json.loads(in_environment(environment, "plasm", "plugins", "--check", "--json"))
-    assert [row["ok"] for row in listed if row["name"] == "sqlite"] == [True]
+    assert [row["ok"] for row in listed["drivers"] if row["name"] == "sqlite"] == [None]
+    assert listed["broken"] == []
 
 
 def test_listing_it_does_not_import_it(environment: Path) -> None:

@@ -84,14 +84,14 @@ class ScriptedRuntime:
         run = ScriptedRun(invocation)
         began = anyio.current_time()
         code: int | None = None
-        verdict, detail = Verdict.TIMED_OUT, "the wall time is used up"
+        verdict, detail, trap = Verdict.TIMED_OUT, "the wall time is used up", None
         with anyio.move_on_after(invocation.limits.wall_seconds):
             try:
                 code = await script(run)
                 verdict, detail = Verdict.EXITED, ""
             except Ended as ended:
-                verdict, detail = ended.verdict, ended.detail
-        return run.outcome(verdict, code, detail, wall_seconds=anyio.current_time() - began)
+                verdict, detail, trap = ended.verdict, ended.detail, ended.trap
+        return run.outcome(verdict, code, detail, trap, wall_seconds=anyio.current_time() - began)
 
 
 def scripted_driver(runtime: ScriptedRuntime, *, name: str = "scripted") -> Driver[Runtime]:

@@ -24,8 +24,9 @@ _VIRTUAL_NOW = 1_000_000_000_000_000_000
 class Ended(Exception):
     """The run ends here, otherwise than by exiting."""
 
-    def __init__(self, verdict: Verdict, detail: str) -> None:
+    def __init__(self, verdict: Verdict, detail: str, trap: str | None = None) -> None:
         super().__init__(detail)
+        self.trap = trap
         self.verdict = verdict
         self.detail = detail
 
@@ -37,6 +38,7 @@ class ScriptedRun:
         self.invocation = invocation
         self._stdout = bytearray()
         self._stderr = bytearray()
+        self._files: dict[str, bytes] = {}
         self._memory = 0
         self._fuel = 0
         self._host_calls = 0
@@ -48,6 +50,11 @@ class ScriptedRun:
         (self._stderr if to_stderr else self._stdout).extend(data[:room])
         if len(data) > room:
             raise Ended(Verdict.OUTPUT_LIMIT, "more output than is allowed")
+
+    def leave(self, path: str, content: bytes) -> None:
+        """Leave a file in ``/out``."""
+        self.call_host()
+        self._files[path] = content
 
     def grow(self, size: int) -> bool:
         """Whether there are `size` more bytes of memory for the program."""
@@ -82,14 +89,18 @@ class ScriptedRun:
             return time.time_ns()
         return _VIRTUAL_NOW
 
-    def outcome(self, verdict: Verdict, code: int | None, detail: str, *, wall_seconds: float) -> Outcome:
+    def outcome(
+        self, verdict: Verdict, code: int | None, detail: str, trap: str | None, *, wall_seconds: float
+    ) -> Outcome:
         return Outcome(
             verdict=verdict,
             exit_code=code,
             stdout=bytes(self._stdout),
             stderr=bytes(self._stderr),
+            files=dict(self._files),
             usage=Usage(fuel=self._fuel, wall_seconds=wall_seconds, peak_memory_bytes=self._memory),
             detail=detail,
+            trap=trap,
             reproducible=self._reproducible,
         )
 
@@ -132,18 +143,18 @@ def reverses() -> Script:
     return answers(lambda invocation: invocation.stdin[::-1])
 
 
-def ends(verdict: Verdict, detail: str = "as the script says") -> Script:
+def ends(verdict: Verdict, detail: str = "as the script says", trap: str | None = None) -> Script:
     """Ends with `verdict`: a trap, a cell that died."""
 
     async def script(run: ScriptedRun) -> int:
         await anyio.lowlevel.checkpoint()
-        raise Ended(verdict, detail)
+        raise Ended(verdict, detail, trap)
 
     return script
 
 
 def traps() -> Script:
-    return ends(Verdict.TRAPPED, "unreachable")
+    return ends(Verdict.TRAPPED, "unreachable code was reached", "unreachable")
 
 
 def dies() -> Script:
@@ -227,6 +238,14 @@ async def _clock(run: ScriptedRun) -> int:
     return 0
 
 
+async def _files(run: ScriptedRun) -> int:
+    await anyio.lowlevel.checkpoint()
+    if "data/in" not in run.invocation.inputs:
+        raise Ended(Verdict.TRAPPED, "unreachable code was reached", "unreachable")
+    run.leave("copy/of it", run.invocation.inputs["data/in"][:_PAGE])
+    return 0
+
+
 async def _exit(run: ScriptedRun) -> int:
     await anyio.lowlevel.checkpoint()
     return run.invocation.stdin[0] if run.invocation.stdin else 0
@@ -246,8 +265,9 @@ def module_scripts() -> dict[bytes | Digest, Script]:
         modules.ARGS.wasm: answers(lambda invocation: _zero_ended(["module.wasm", *invocation.args])),
         modules.ENV.wasm: answers(lambda invocation: _zero_ended([f"{k}={v}" for k, v in invocation.env.items()])),
         modules.BOTH.wasm: exits(0, stdout=b"out", stderr=b"err"),
+        modules.FILES.wasm: _files,
         modules.TRAP.wasm: traps(),
-        modules.RECURSE.wasm: ends(Verdict.TRAPPED, "call stack exhausted"),
+        modules.RECURSE.wasm: ends(Verdict.TRAPPED, "call stack exhausted", "stack_overflow"),
         modules.SPIN.wasm: spins(),
         modules.SLEEP.wasm: exits(0),
         modules.GROW.wasm: _grow,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import anyio
@@ -37,6 +37,7 @@ class RunChecks:
         args: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
+        inputs: Mapping[str, bytes] | None = None,
         limits: Limits | None = None,
         seed: bytes = bytes(32),
         capabilities: frozenset[str] = frozenset(),
@@ -54,6 +55,7 @@ class RunChecks:
                     args=args,
                     env=env or {},
                     stdin=stdin,
+                    inputs=inputs or {},
                     limits=limits,
                     seed=seed,
                     capabilities=capabilities,
@@ -70,7 +72,7 @@ class RunChecks:
             assert 0 <= outcome.exit_code <= 255, f"an exit code is 0 to 255; this one is {outcome.exit_code}"
         else:
             assert outcome.exit_code is None, f"there is no exit code where the verdict is {outcome.verdict}"
-        size = len(outcome.stdout) + len(outcome.stderr)
+        size = len(outcome.stdout) + len(outcome.stderr) + sum(map(len, outcome.files.values()))
         assert size <= limits.output_bytes, (
             f"stdout and stderr together hold no more than output_bytes: {size} where {limits.output_bytes} are allowed"
         )

@@ -144,11 +144,26 @@ class RuntimeSuite(LimitChecks):
             outcome = await self.run(runtime, modules.BOTH)
             assert (outcome.stdout, outcome.stderr) == (b"out", b"err"), "stdout and stderr are kept apart"
 
+    @pytest.mark.parametrize("size", [0, 1, 65536])
+    async def test_files_come_in_and_go_out(self, make: MakeRuntime, size: int) -> None:
+        content = (bytes(range(251)) * (size // 251 + 1))[:size]
+        async with make() as runtime:
+            outcome = await self.run(runtime, modules.FILES, inputs={"data/in": content, "more": b"x"})
+            assert outcome.verdict is Verdict.EXITED, f"copying a file is an ordinary run: {outcome.detail!r}"
+            assert dict(outcome.files) == {"copy/of it": content}, (
+                f"files holds what the program left in /out and nothing else, not {list(outcome.files)}"
+            )
+            outcome = await self.run(runtime, modules.FILES)
+            assert outcome.verdict is Verdict.TRAPPED, "a file of an earlier run is not there in the next"
+            assert not outcome.files, "a file of an earlier run is not there in the next"
+
     @pytest.mark.parametrize("module", [modules.TRAP, modules.RECURSE], ids=lambda module: module.name)
     async def test_a_trap_is_an_outcome(self, make: MakeRuntime, module: Module) -> None:
         async with make() as runtime:
             outcome = await self.run(runtime, module)
             assert outcome.verdict is Verdict.TRAPPED, f"a trap is a verdict ({module.name}), not {outcome.verdict}"
+            expected = "unreachable" if module is modules.TRAP else "stack_overflow"
+            assert outcome.trap == expected, f"a trap has its name: {expected}, not {outcome.trap!r}"
             await self.check_healthy(runtime, f"a trap ({module.name})")
 
     @pytest.mark.parametrize("module", [modules.RANDOM, modules.CLOCK], ids=lambda module: module.name)

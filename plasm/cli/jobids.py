@@ -1,0 +1,28 @@
+"""Job ids as people type them: the first digits of one are enough where no other begins so."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from plasm.errors import PlasmError
+from plasm.jobservice import JobService
+
+_SHORTEST = 6
+_BEGINNING: Final = re.compile(rf"[0-9a-f]{{{_SHORTEST},31}}")
+
+
+class AmbiguousJob(PlasmError):
+    """More than one job's id begins so."""
+
+
+async def whole_id(service: JobService, text: str) -> str:
+    """The id that begins with `text`; `text` itself where it is no beginning of one that is known here."""
+    if not _BEGINNING.fullmatch(text):
+        return text
+    sent, hosted = await service.jobs()
+    known = {job.job_id for job in sent} | {job.job_id for job in hosted}
+    found = sorted(job_id for job_id in known if job_id.startswith(text))
+    if len(found) > 1:
+        raise AmbiguousJob(f"{len(found)} jobs begin with {text}: {', '.join(found[:4])}", "give more of its digits")
+    return found[0] if found else text

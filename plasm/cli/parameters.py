@@ -1,0 +1,54 @@
+"""Callbacks of options that several commands have: addresses and times, refused as wrong usage where they are none."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+import click
+
+from plasm.identity import InvalidIdentity, peer_of_address
+
+EXAMPLE: Final = "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…"
+"""What an address looks like, for help texts."""
+_LONGEST = 512
+_LONGEST_SECONDS: Final = 10_000_000
+
+
+def peer_addresses(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Multiaddrs that end in ``/p2p/PEER``."""
+    for text in values:
+        try:
+            peer_of_address(text[: _LONGEST + 1])
+        except InvalidIdentity as error:
+            raise click.BadParameter(
+                f"{text[:80]!a}: {error}; one is like {EXAMPLE}, and plasm start prints it whole"
+            ) from None
+    return values
+
+
+def listen_addresses(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Multiaddrs to listen on."""
+    for text in values:
+        if not text.startswith("/") or len(text) > _LONGEST:
+            raise click.BadParameter(f"{text[:80]!a} is not a multiaddr; write {_as_multiaddr(text)}")
+    return values
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """A time that can be waited: more than zero, and not without end."""
+    if not 0 < value <= _LONGEST_SECONDS:
+        raise click.BadParameter(f"{value:g} is not a number of seconds above 0")
+    return value
+
+
+def _as_multiaddr(text: str) -> str:
+    """What was perhaps meant by ``HOST:PORT``."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or len(port) > 5:
+        return "/ip4/0.0.0.0/tcp/4001"
+    try:
+        address = ipaddress.ip_address(host.strip("[]") or "0.0.0.0")  # noqa: S104
+    except ValueError:
+        return f"/ip4/0.0.0.0/tcp/{port}"
+    return f"/ip{address.version}/{address}/tcp/{port}"

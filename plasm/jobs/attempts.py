@@ -1,0 +1,123 @@
+"""One node after another, until one does the job: those that were given, or those that are found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import anyio
+
+from plasm.errors import PlasmError
+from plasm.identity import InvalidIdentity, peer_of_address
+from plasm.jobs.conversation import AttemptFailed, Event, Report
+from plasm.jobs.finding import describe_search, finding
+from plasm.ports import Discovery, Found, PeerId, Topic
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 30.0
+_ATTEMPTS_PER_NODE = 2
+_MOST_ATTEMPTS = 32
+
+
+class NoNode(PlasmError):
+    """No node did the job: none was found, or each one failed. The message says where was looked and why each did."""
+
+    def __init__(self, message: str, mend: str = "", failures: Sequence[tuple[PeerId, str]] = ()) -> None:
+        super().__init__(message, mend)
+        self.failures = tuple(failures)
+
+
+class InvalidAddress(PlasmError):
+    """Not a multiaddr that ends in ``/p2p/PEER``."""
+
+
+class Attempts(Generic[T]):
+    """Tries nodes with `attempt` and remembers why each one failed."""
+
+    def __init__(self, attempt: Callable[[Found], Awaitable[T]], report: Report) -> None:
+        self._attempt = attempt
+        self._report = report
+        self._failures: list[tuple[PeerId, AttemptFailed]] = []
+
+    async def among(self, peers: Sequence[str]) -> T:
+        """What the first of `peers` (multiaddrs) that does the job answers.
+
+        Raises :exc:`NoNode` or :exc:`InvalidAddress`.
+        """
+        for found in given(peers):
+            if done := await self._try(found):
+                return done[0]
+        raise _no_node(self._failures, f"{len(peers)} given")
+
+    async def search(
+        self,
+        discoveries: Mapping[str, Discovery],
+        topics: Sequence[Topic],
+        look_seconds: float,
+        log: logging.Logger,
+    ) -> T:
+        """What the first node that is found and does the job answers. Only waiting for nodes counts as looking.
+
+        Raises :exc:`NoNode`.
+        """
+        where = describe_search(discoveries)
+        self._report(Event(kind="looking", detail=where))
+        async with finding(discoveries, topics, log) as nodes:
+            looked = 0.0
+            while looked < look_seconds:
+                began = anyio.current_time()
+                with anyio.move_on_after(look_seconds - looked) as waiting:
+                    found = await nodes.receive()
+                looked += anyio.current_time() - began
+                if waiting.cancelled_caught:
+                    break
+                # A node that failed gets a second chance under new addresses, and no more.
+                if [peer for peer, _ in self._failures].count(found.peer) >= _ATTEMPTS_PER_NODE:
+                    continue
+                if done := await self._try(found):
+                    return done[0]
+                if len(self._failures) >= _MOST_ATTEMPTS:
+                    break
+        raise _no_node(self._failures, f"looked {look_seconds:g} s by {where}")
+
+    async def _try(self, found: Found) -> list[T]:
+        self._report(Event(kind="found", node=found.peer, detail=found.source))
+        self._report(Event(kind="sending", node=found.peer))
+        try:
+            return [await self._attempt(found)]
+        except AttemptFailed as error:
+            self._failures.append((found.peer, error))
+            self._report(Event(kind="node_failed", node=found.peer, detail=error.message))
+            return []
+
+
+def given(addresses: Sequence[str]) -> list[Found]:
+    """The nodes that multiaddrs name, each with all of its addresses. Raises :exc:`InvalidAddress`."""
+    by_peer: dict[PeerId, list[str]] = {}
+    for address in addresses:
+        try:
+            by_peer.setdefault(peer_of_address(address), []).append(address)
+        except InvalidIdentity as error:
+            raise InvalidAddress(f"{address!a}: {error}") from None
+    return [Found(peer=peer, addresses=tuple(known), source="given") for peer, known in by_peer.items()]
+
+
+def _no_node(failures: Sequence[tuple[PeerId, AttemptFailed]], where: str) -> NoNode:
+    if not failures:
+        return NoNode(
+            f"no node was found: {where}",
+            "name one with --peer, or a way in with --bootstrap; a node does not take its own jobs",
+        )
+    # The same node may have failed twice for one reason, and several for reasons with one mend.
+    reasons = "; ".join(dict.fromkeys(blame(peer, error.message) for peer, error in failures))
+    mends = "; ".join(dict.fromkeys(error.mend for _, error in failures if error.mend))
+    return NoNode(
+        f"no node did the job ({where}): {reasons}", mends, failures=[(peer, str(error)) for peer, error in failures]
+    )
+
+
+def blame(peer: PeerId, reason: str) -> str:
+    """Who failed and why; a reason that names its node is enough."""
+    return reason if peer in reason else f"{peer}: {reason}"

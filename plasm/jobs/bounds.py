@@ -1,0 +1,16 @@
+"""How much of what it took a node keeps, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Sizes in bytes, times in seconds."""
+
+    slots: int
+    keep_seconds: int
+    kept_bytes: int
+    modules_bytes: int
+    transfer_seconds: int

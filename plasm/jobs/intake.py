@@ -1,0 +1,183 @@
+"""Taking jobs in: what is offered, what it still needs, and how that arrives."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+
+from plasm.jobs.admission import Admission, OfferRejected
+from plasm.jobs.bounds import Bounds
+from plasm.jobs.endings import Endings, recording
+from plasm.jobs.journal import Journal
+from plasm.jobs.manifest import job_id
+from plasm.jobs.messages import INLINE_BYTES, Offer
+from plasm.jobs.queue import JobQueue, Tracked
+from plasm.jobs.records import FAILED, QUEUED, TRANSFERRING, Accepted, Ending, JournalUnusable
+from plasm.jobs.sweeping import ModuleSweeper
+from plasm.ports import Digest, PeerId, Runtime, Store, StoreError, StoreWriter, TooLarge
+
+_INCOMING_BYTES = 256 * 2**20
+"""Of the inputs that are being received, which are in memory until they are whole."""
+_INCOMING_BYTES_OF_ONE = 64 * 2**20
+"""Of one client's, unless it is a single input."""
+
+
+class Intake:
+    """Puts the jobs of clients, once they are accepted and whole, into a queue."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        journal: Journal,
+        endings: Endings,
+        admission: Admission,
+        bounds: Bounds,
+        runtimes: Mapping[str, Runtime],
+        stores: Sequence[Store],
+        sweeper: ModuleSweeper,
+    ) -> None:
+        self._queue = queue
+        self._journal = journal
+        self._endings = endings
+        self._admission = admission
+        self._bounds = bounds
+        self._runtimes = runtimes
+        self._stores = stores
+        self._sweeper = sweeper
+        self.closed = False
+        """Whether nothing new is taken any longer."""
+
+    async def accept(self, offer: Offer, client: PeerId) -> tuple[Tracked | Ending, str, tuple[str, ...]]:
+        """Accept the offer, or find the job that it repeats: what to wait for, its id, and what is still needed.
+
+        Once this returns the job is in the journal. Raises :exc:`OfferRejected` or :exc:`JournalUnusable`.
+        """
+        self._admission.check_sender(client)
+        runtime = self._admission.check_offer(offer)
+        identity = job_id(client, offer.nonce, Digest(offer.digest))
+        tracked = self._queue.get(identity)
+        if tracked is None:
+            try:
+                tracked = await self._accept_new(offer, client, identity, runtime)
+            except OfferRejected:
+                # What ended is answered all the same, however much waits here.
+                ending = await self._journal.ending(identity, INLINE_BYTES)
+                if ending is None or ending.state == FAILED:
+                    raise
+                return ending, identity, ()
+        await tracked.recorded.wait()
+        if tracked.state != TRANSFERRING:
+            return tracked, identity, ()
+        needs = await self._needs(offer, tracked.accepted.runtime)
+        if not needs:
+            # What was missing has come since, with a job of someone else.
+            await self.supplied(tracked, offer.input)
+        return tracked, identity, needs
+
+    async def _accept_new(self, offer: Offer, client: PeerId, identity: str, runtime: str) -> Tracked:
+        if self.closed:
+            raise OfferRejected("ShuttingDown", "this node is stopping")
+        self._admission.check_load(client, self._queue.waiting, self._queue.held)
+        self._check_modules(offer)
+        if offer.input is None and offer.input_size:
+            if self._queue.incoming_bytes() + offer.input_size > _INCOMING_BYTES:
+                raise OfferRejected("QueueFull", "as much input as fits is on its way")
+            if self._queue.incoming_bytes(client) + offer.input_size > max(_INCOMING_BYTES_OF_ONE, offer.input_size):
+                raise OfferRejected("QuotaExceeded", "as much of your input as fits is on its way")
+        accepted = Accepted(
+            id=identity,
+            client=client,
+            nonce=offer.nonce,
+            job=offer.job,
+            digest=Digest(offer.digest),
+            module_size=offer.module_size,
+            input_size=offer.input_size,
+            runtime=runtime,
+            accepted=time.time(),
+            state=TRANSFERRING,
+        )
+        tracked = Tracked(accepted, offer.input)
+        # Tracked before the first wait, so that the bounds hold against a thousand offers at once.
+        self._queue.track(tracked)
+        try:
+            whole = not await self._needs(offer, runtime)
+            recorded = replace(accepted, state=QUEUED) if whole else accepted
+            ending = await self._journal.accept(recorded, offer.input, INLINE_BYTES)
+        except BaseException:
+            self._queue.forget(tracked)
+            tracked.end(Ending(state=FAILED, detail="the job could not be recorded"))
+            raise
+        else:
+            if ending is not None:
+                self._queue.forget(tracked)
+                tracked.end(ending)
+        finally:
+            tracked.recorded.set()
+        if whole and tracked.ending is None:
+            self._queue.push(tracked)
+        return tracked
+
+    def _check_modules(self, offer: Offer) -> None:
+        modules = self._queue.modules()
+        module = offer.job.manifest.module_hash
+        modules[module] = max(offer.module_size, modules.get(module, 0))
+        # What one job alone needs is the affair of the bound on a module.
+        if len(modules) > 1 and sum(modules.values()) > self._bounds.modules_bytes:
+            raise OfferRejected("QueueFull", "as many modules as fit are needed by other jobs")
+
+    async def _needs(self, offer: Offer, runtime: str) -> tuple[str, ...]:
+        module = Digest(offer.job.manifest.module_hash)
+        needs = []
+        if not self._runtimes[runtime].prepared(module) and not await self._stored(module):
+            needs.append("module")
+        if offer.input_size and offer.input is None:
+            needs.append("input")
+        return tuple(needs)
+
+    async def _stored(self, module: Digest) -> bool:
+        await self._sweeper.settled(module)
+        for store in self._stores:
+            with contextlib.suppress(StoreError):
+                if await store.has(module):
+                    return True
+        return False
+
+    @contextlib.asynccontextmanager
+    async def module_writer(self, offer: Offer) -> AsyncIterator[StoreWriter]:
+        """Where the module of an offer is written. Raises :exc:`~plasm.ports.StoreError`."""
+        for store in self._stores:
+            if store.writable:
+                async with store.create(Digest(offer.job.manifest.module_hash), offer.module_size) as writer:
+                    yield writer
+                return
+        raise TooLarge("no store here can be written")
+
+    async def supplied(self, tracked: Tracked, data: bytes | None) -> None:
+        """All that the job needs has arrived, its input as `data` where that was missing: it is queued."""
+        if tracked.state != TRANSFERRING or tracked.supplied or tracked.cancelled:
+            return
+        # From here on nothing takes the job back: another stream that brings the same would record it a second time.
+        tracked.supplied = True
+        try:
+            with recording():
+                await self._journal.supplied(tracked.accepted.id, data)
+        except JournalUnusable:
+            self._endings.give_up(tracked)
+            raise
+        if tracked.ending is not None:
+            return
+        if data is not None and len(data) <= INLINE_BYTES:
+            tracked.input = data
+        if tracked.cancelled:
+            # Whoever cancels it ends it, or has it wait after all.
+            tracked.move(QUEUED)
+        else:
+            self._queue.push(tracked)
+
+    async def abandon(self, tracked: Tracked, why: str) -> None:
+        """What the job needs did not arrive as it should: it has failed, and may be offered again."""
+        if tracked.state == TRANSFERRING and not tracked.supplied:
+            await self._endings.record(tracked, Ending(state=FAILED, detail=why))
