@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import anyio
 from anyio.abc import TaskStatus
 
 from plasm import __version__
+from plasm.checking.ledger import ledger_path, open_ledger
+from plasm.checking.preferring import LedgerPreference
 from plasm.config import NodeSettings
 from plasm.errors import ungrouped
 from plasm.home import Home
@@ -83,16 +86,23 @@ def book_for(home: Home) -> Book:
     return Book(home.folder("submissions"))
 
 
-def client_for(ports: OpenPorts, home: Home, runtimes: Sequence[str], log: logging.Logger) -> Client:
-    """A client on open ports that looks for nodes with one of `runtimes`."""
-    return Client(
-        peer=ports.peer,
-        transports=[transport for _, transport in ports.transports],
-        discoveries=dict(ports.discoveries),
-        runtimes=runtimes,
-        book=book_for(home),
-        log=log,
-    )
+@contextlib.asynccontextmanager
+async def open_client_on(
+    ports: OpenPorts, home: Home, runtimes: Sequence[str], log: logging.Logger
+) -> AsyncIterator[Client]:
+    """A client on open ports that looks for nodes with one of `runtimes`, and goes by the ledger of `home`."""
+    async with open_ledger(ledger_path(home), log) as ledger:
+        client = Client(
+            peer=ports.peer,
+            transports=[transport for _, transport in ports.transports],
+            discoveries=dict(ports.discoveries),
+            runtimes=runtimes,
+            book=book_for(home),
+            log=log,
+            preference=LedgerPreference(ledger, secrets.SystemRandom().random),
+        )
+        async with open_client(client):
+            yield client
 
 
 @contextlib.asynccontextmanager
@@ -137,7 +147,7 @@ async def open_node(
     with ungrouped():
         async with (
             open_worker(ports, settings, home, log) as worker,
-            open_client(client_for(ports, home, runtimes, log)) as client,
+            open_client_on(ports, home, runtimes, log) as client,
         ):
             responder = Responder(worker, SOFTWARE, log)
             async with anyio.create_task_group() as tasks:

@@ -8,38 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
-import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-import anyio.to_thread
-
 from plasm.checking.standing import TRUSTED_AFTER, Deed, PeerRecord
-from plasm.errors import PlasmError, ungrouped
-from plasm.jobs.database import Database
-from plasm.jobs.records import JournalUnusable
+from plasm.errors import PlasmError
+from plasm.home import Home
+from plasm.jobs.database import Database, Shape, open_database
 from plasm.ports import PeerId
 
 MAX_PEERS: Final = 10_000
+FILE_NAME: Final = "peers.sqlite"
+"""In a home."""
 
-_FORMAT = 1
 _COLUMNS = tuple(field.name for field in fields(PeerRecord))
 _NAMES = ", ".join(_COLUMNS)
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS peers (
-    peer TEXT PRIMARY KEY, answered INTEGER NOT NULL, agreed INTEGER NOT NULL, undecided INTEGER NOT NULL,
-    contradicted INTEGER NOT NULL, lied INTEGER NOT NULL, timed_out INTEGER NOT NULL, refused INTEGER NOT NULL,
-    streak INTEGER NOT NULL, latency_seconds REAL, first_seen REAL NOT NULL, last_seen REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS peers_by_last_seen ON peers (last_seen);
-PRAGMA user_version = {_FORMAT};
-"""
 _EVICT = f"""
 DELETE FROM peers WHERE peer IN (
     SELECT peer FROM peers WHERE lied = 0 ORDER BY streak >= {TRUSTED_AFTER}, contradicted > 0, last_seen, peer
@@ -51,6 +38,21 @@ DELETE FROM peers WHERE peer IN (
 
 class LedgerUnusable(PlasmError):
     """The ledger cannot be read or written; the message is one line with what mends it."""
+
+
+_SHAPE = Shape(
+    name="the ledger of peers",
+    schema="""
+CREATE TABLE IF NOT EXISTS peers (
+    peer TEXT PRIMARY KEY, answered INTEGER NOT NULL, agreed INTEGER NOT NULL, undecided INTEGER NOT NULL,
+    contradicted INTEGER NOT NULL, lied INTEGER NOT NULL, timed_out INTEGER NOT NULL, refused INTEGER NOT NULL,
+    streak INTEGER NOT NULL, latency_seconds REAL, first_seen REAL NOT NULL, last_seen REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS peers_by_last_seen ON peers (last_seen);
+""",
+    version=1,
+    unusable=LedgerUnusable,
+)
 
 
 class Ledger:
@@ -79,8 +81,7 @@ class Ledger:
                 database.execute("DELETE FROM peers WHERE peer = ?", (peer,))
             return record
 
-        with _as_ledger():
-            return await self._database.write(change)
+        return await self._database.write(change)
 
     async def note(self, peer: PeerId, *deeds: Deed, latency_seconds: float | None = None) -> None:
         """The same, for whoever has something better to do than to fail: a disk that takes nothing is logged."""
@@ -91,8 +92,7 @@ class Ledger:
 
     async def find(self, peer: PeerId) -> PeerRecord:
         """What is known of `peer`; a fresh record where nothing is."""
-        with _as_ledger():
-            found = await self._database.read(lambda database: _read(database, peer))
+        found = await self._database.read(lambda database: _read(database, peer))
         return found or PeerRecord(peer=peer)
 
     async def found(self, peers: Sequence[PeerId]) -> list[PeerRecord]:
@@ -101,8 +101,7 @@ class Ledger:
         def query(database: sqlite3.Connection) -> list[PeerRecord]:
             return [_read(database, peer) or PeerRecord(peer=peer) for peer in peers]
 
-        with _as_ledger():
-            return await self._database.read(query)
+        return await self._database.read(query)
 
     async def listed(self, most: int = MAX_PEERS) -> list[PeerRecord]:
         """The `most` peers that were seen last, newest first."""
@@ -111,8 +110,7 @@ class Ledger:
             rows = database.execute(f"SELECT {_NAMES} FROM peers ORDER BY last_seen DESC, peer LIMIT ?", (most,))  # noqa: S608
             return [_record(row) for row in rows]
 
-        with _as_ledger():
-            return await self._database.read(query)
+        return await self._database.read(query)
 
 
 def _read(database: sqlite3.Connection, peer: PeerId) -> PeerRecord | None:
@@ -134,46 +132,10 @@ def _count(database: sqlite3.Connection) -> int:
     return int(database.execute("SELECT COUNT(*) FROM peers").fetchone()[0])
 
 
-@contextlib.contextmanager
-def _as_ledger() -> Iterator[None]:
-    try:
-        yield
-    except JournalUnusable as error:
-        # The database is the journal's, and names itself so.
-        raise LedgerUnusable(f"the ledger of peers cannot be used: {error.__cause__ or error.message}") from error
-
-
-def _connect(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        _make_private(path)
-    database = sqlite3.connect(
-        path if path is not None else ":memory:", check_same_thread=False, isolation_level=None, timeout=5
-    )
-    try:
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version > _FORMAT:
-            raise LedgerUnusable(
-                f"{path} was written by a newer Plasm (format {version})", "upgrade, or use another --home"
-            )
-        if path is not None:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-        database.executescript(_SCHEMA)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _make_private(path: Path) -> None:
-    # Its mode from the first moment on, and that of the files that sqlite puts beside it.
-    descriptor = os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise LedgerUnusable(f"{path} is not a file", "move it away")
-        os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+def ledger_path(home: Home) -> Path | None:
+    """Where the ledger of `home` is; ``None`` where nothing may be written."""
+    folder = home.folder()
+    return None if folder is None else folder / FILE_NAME
 
 
 @contextlib.asynccontextmanager
@@ -185,18 +147,5 @@ async def open_ledger(
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Ledger]:
     """The ledger at `path`, made where there is none; in memory for ``None``. Raises :exc:`LedgerUnusable`."""
-    try:
-        connection = await anyio.to_thread.run_sync(_connect, path)
-    except (sqlite3.Error, OSError) as error:
-        raise LedgerUnusable(f"{path} cannot be opened: {error}", "move it away") from error
-    database = Database(connection)
-    try:
-        with ungrouped():
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(database.run)
-                try:
-                    yield Ledger(database, log, most=most, clock=clock)
-                finally:
-                    database.close()
-    finally:
-        connection.close()
+    async with open_database(path, _SHAPE) as database:
+        yield Ledger(database, log, most=most, clock=clock)

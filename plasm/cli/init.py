@@ -22,7 +22,7 @@ TEMPLATE = """\
 # plugins = []                  # drivers in place of the profile's, of each port the preferred first: ["fs", "memory"]
 
 [node]
-# listen = []                   # multiaddrs: ["/ip4/0.0.0.0/tcp/4001"]; empty is loopback, /ip4/127.0.0.1/tcp/4001
+# listen = []                   # multiaddrs: ["/ip4/0.0.0.0/tcp/4001"]; empty is every interface, port 4001
 # bootstrap = []                # multiaddrs ending in /p2p/PEER
 # allow = "anyone"              # who may send jobs: "anyone", "nobody" or a list of peer IDs
 # trust = "nobody"              # whose jobs may share a process, with isolation = "reused"; like allow

@@ -14,13 +14,13 @@ import anyio
 
 from plasm.checking.comparing import Answer, same_engine
 from plasm.checking.evidence import MAX_EVIDENCE_BYTES, EvidenceRefused, Finding, check_evidence, make_evidence
-from plasm.checking.ledger import open_ledger
+from plasm.checking.ledger import ledger_path, open_ledger
 from plasm.checking.reexec import Reexecuted, rebuild_job, run_again
 from plasm.checking.standing import Deed
 from plasm.checking.summary import make_summary, reexecution
 from plasm.cli.context import Context
 from plasm.cli.files import read_file, write_whole
-from plasm.cli.replicas import LEDGER, keep_evidence
+from plasm.cli.replicas import keep_evidence
 from plasm.cli.session import ELSEWHERE, HERE, with_jobs
 from plasm.errors import one_line, printable
 from plasm.exitcodes import NO, OK
@@ -99,9 +99,7 @@ def recheck(
 
         done = await run_again(statement, submission, run, outputs=outputs)
         if done.rerun.node != node:
-            folder = home.folder()
-            path = None if folder is None else folder / LEDGER
-            async with open_ledger(path, logging.getLogger("plasm.checking")) as ledger:
+            async with open_ledger(ledger_path(home), logging.getLogger("plasm.checking")) as ledger:
                 await ledger.note(node, _deed(statement, done, here=via is None))
         return done
 

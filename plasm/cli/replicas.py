@@ -14,7 +14,7 @@ import click
 
 from plasm.checking.asking import Search, looking, submit_by
 from plasm.checking.evidence import check_evidence
-from plasm.checking.ledger import open_ledger
+from plasm.checking.ledger import ledger_path, open_ledger
 from plasm.checking.quorum import GivenNodes, Nodes, NoQuorum, Replicated, replicate
 from plasm.checking.spotcheck import submit_checked
 from plasm.cli.context import Context
@@ -29,8 +29,6 @@ from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import sha256
 from plasm.jobservice import JobService
 
-LEDGER = "peers.sqlite"
-"""Of a home."""
 _MAX_KEPT = 1000
 """Files of evidence in a home; above that the oldest go."""
 
@@ -65,8 +63,7 @@ def submit_replicas(
 
     async def send(service: JobService) -> Replicated:
         submit = submit_by(service, submission, name=name, report=progress.report)
-        folder = home.folder()
-        async with open_ledger(None if folder is None else folder / LEDGER, log) as ledger:
+        async with open_ledger(ledger_path(home), log) as ledger:
 
             async def ask(nodes: Nodes) -> Replicated:
                 if replicas == 1:

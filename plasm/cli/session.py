@@ -16,8 +16,7 @@ from plasm.cli.running import stoppable
 from plasm.control.remote import RemoteJobs
 from plasm.errors import PlanError
 from plasm.home import Home, HomeBusy, HomeError
-from plasm.host import client_for, open_worker
-from plasm.jobs.client import open_client
+from plasm.host import open_client_on, open_worker
 from plasm.jobs.journal import Journal, open_journal
 from plasm.jobservice import JobService, OpenJobs
 from plasm.node import open_plan
@@ -68,7 +67,7 @@ def with_jobs(
                 refuse_to_look(opened)
             client = worker = None
             if opened.transports:
-                client = await stack.enter_async_context(open_client(client_for(opened, plan.home, runtimes, log)))
+                client = await stack.enter_async_context(open_client_on(opened, plan.home, runtimes, log))
             if opened.runtimes:
                 # What is run for this user at once needs no journal: nobody else was promised anything.
                 worker = await stack.enter_async_context(open_worker(opened, settings, Home(None), log))

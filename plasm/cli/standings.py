@@ -8,9 +8,8 @@ from typing import Any
 
 import anyio
 
-from plasm.checking.ledger import open_ledger
+from plasm.checking.ledger import FILE_NAME, open_ledger
 from plasm.checking.standing import PeerRecord
-from plasm.cli.replicas import LEDGER
 from plasm.home import Home
 from plasm.ports import PeerId
 
@@ -20,7 +19,7 @@ HEADER = ("STANDING", "AGREED", "CONTRADICTED", "FAILED")
 def read_records(home: Home, peers: Sequence[PeerId]) -> dict[PeerId, PeerRecord]:
     """The records of `peers`; where no ledger was ever written none is made. Raises
     :exc:`~plasm.checking.ledger.LedgerUnusable`."""
-    path = home.path / LEDGER if home.path is not None else None
+    path = home.path / FILE_NAME if home.path is not None else None
     if path is None or not path.is_file():
         return {peer: PeerRecord(peer=peer) for peer in peers}
 

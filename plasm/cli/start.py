@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -21,11 +23,12 @@ from plasm.errors import leaves, ungrouped
 from plasm.host import Node, open_node
 from plasm.jobs.finding import describe_search
 from plasm.jobservice import OpenJobs
-from plasm.node import OpenFailed, open_plan
+from plasm.node import OpenFailed, OpenPorts, open_plan
 from plasm.plan import Plan
+from plasm.ports import Guarded
 
-DEFAULT_LISTEN = ("/ip4/127.0.0.1/tcp/4001",)
-"""Loopback until cells keep a stranger's code inside; ``--listen`` and ``[node] listen`` say otherwise."""
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001")
+"""Every interface; without IPv6 the first alone. ``--listen`` and ``[node] listen`` say otherwise."""
 _ALONE_LOOK_SECONDS = 3.0
 """A node that was told of no peers knows those who came to it: more is not found by looking for longer."""
 PORTS = frozenset({"signer", "store", "transport", "discovery", "runtime", "service"})
@@ -60,7 +63,7 @@ def command(context: Context, *, config: Path | None, listen: tuple[str, ...], p
     settings = configuration.node
     plan = context.plan(PORTS)
     try:
-        anyio.run(_start, plan, settings, listen or settings.listen or DEFAULT_LISTEN, peers, backend=plan.backend)
+        anyio.run(_start, plan, settings, listen or settings.listen or _every_interface(), peers, backend=plan.backend)
     except OpenFailed as error:
         if error.mend or not error.driver.startswith("transport:"):
             raise
@@ -97,7 +100,12 @@ async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], pe
                     most_look_seconds=_ALONE_LOOK_SECONDS if knows_nobody(plan, ports, bootstrap) else None,
                 ),
             ):
-                _introduce(plan, node)
+                _introduce(plan, node, ports)
+                if any(_is_unspecified(address) for address in listen):
+                    _say(
+                        "listens on every interface: whoever reaches this machine can talk to it;"
+                        " --listen /ip4/127.0.0.1/tcp/4001 keeps it to this machine"
+                    )
                 if knows_nobody(plan, ports, bootstrap):
                     _say(
                         "alone: no peer to join through was named; --peer ADDR joins one, and others may join this node"
@@ -113,10 +121,28 @@ async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], pe
             tasks.cancel_scope.cancel()
 
 
-def _introduce(plan: Plan, node: Node) -> None:
+def _every_interface() -> tuple[str, ...]:
+    """:data:`DEFAULT_LISTEN`, as far as this machine has the protocols."""
+    if socket.has_ipv6:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            return DEFAULT_LISTEN
+    return DEFAULT_LISTEN[:1]
+
+
+def _is_unspecified(address: str) -> bool:
+    return address.startswith(("/ip4/0.0.0.0/", "/ip6/::/"))
+
+
+def _introduce(plan: Plan, node: Node, ports: OpenPorts) -> None:
     _say(f"{node.worker.admission.describe_policy()}, {node.settings.run_slots} at once")
     drivers = ", ".join(f"{each.registered.port}:{each.registered.name}" for each in plan.selected)
     _say(f"profile {plan.profile.name}: {drivers}")
+    for name, runtime in ports.runtimes:
+        if isinstance(runtime, Guarded):
+            _say(f"around each run of {name}: {', '.join(runtime.guards) or 'no walls'}")
+            for weakness in runtime.weaknesses:
+                _say(f"WEAKER than it should be: {weakness}")
     if not plan.writes:
         _say("nothing is written: no control socket, and results are kept in memory")
 

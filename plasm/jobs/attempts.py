@@ -10,8 +10,9 @@ import anyio
 
 from plasm.errors import PlasmError
 from plasm.identity import InvalidIdentity, peer_of_address
-from plasm.jobs.conversation import AttemptFailed, Event, Report
+from plasm.jobs.conversation import AttemptFailed, Event, NodeSilent, Report
 from plasm.jobs.finding import describe_search, finding
+from plasm.jobs.preference import Candidates, NoPreference, Preference
 from plasm.ports import Discovery, Found, PeerId, Topic
 
 T = TypeVar("T")
@@ -36,9 +37,12 @@ class InvalidAddress(PlasmError):
 class Attempts(Generic[T]):
     """Tries nodes with `attempt` and remembers why each one failed."""
 
-    def __init__(self, attempt: Callable[[Found], Awaitable[T]], report: Report) -> None:
+    def __init__(
+        self, attempt: Callable[[Found], Awaitable[T]], report: Report, preference: Preference | None = None
+    ) -> None:
         self._attempt = attempt
         self._report = report
+        self._preference = preference or NoPreference()
         self._failures: list[tuple[PeerId, AttemptFailed]] = []
 
     async def among(self, peers: Sequence[str]) -> T:
@@ -58,18 +62,21 @@ class Attempts(Generic[T]):
         look_seconds: float,
         log: logging.Logger,
     ) -> T:
-        """What the first node that is found and does the job answers. Only waiting for nodes counts as looking.
+        """What the first node that does the job answers, of those found the preferred first.
+
+        Only waiting for nodes counts as looking.
 
         Raises :exc:`NoNode`.
         """
         where = describe_search(discoveries)
         self._report(Event(kind="looking", detail=where))
         async with finding(discoveries, topics, log) as nodes:
+            candidates = Candidates(nodes, self._preference)
             looked = 0.0
             while looked < look_seconds:
                 began = anyio.current_time()
                 with anyio.move_on_after(look_seconds - looked) as waiting:
-                    found = await nodes.receive()
+                    found = await candidates.next()
                 looked += anyio.current_time() - began
                 if waiting.cancelled_caught:
                     break
@@ -77,10 +84,19 @@ class Attempts(Generic[T]):
                 if [peer for peer, _ in self._failures].count(found.peer) >= _ATTEMPTS_PER_NODE:
                     continue
                 if done := await self._try(found):
+                    await self._preference.answered(found.peer)
                     return done[0]
+                await self._tell_failure(found.peer)
                 if len(self._failures) >= _MOST_ATTEMPTS:
                     break
         raise _no_node(self._failures, f"looked {look_seconds:g} s by {where}")
+
+    async def _tell_failure(self, peer: PeerId) -> None:
+        _, error = self._failures[-1]
+        if isinstance(error, NodeSilent):
+            await self._preference.silent(peer)
+        else:
+            await self._preference.refused(peer)
 
     async def _try(self, found: Found) -> list[T]:
         self._report(Event(kind="found", node=found.peer, detail=found.source))

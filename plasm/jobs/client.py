@@ -20,12 +20,14 @@ from plasm.jobs.conversation import (
     Conversation,
     Delivered,
     Expected,
+    NodeSilent,
     Report,
     Submission,
     expect,
 )
 from plasm.jobs.finding import finding, topics_for
 from plasm.jobs.messages import Accepted, Description
+from plasm.jobs.preference import Preference
 from plasm.jobs.reconnecting import RECONNECTIONS, ask_persistently
 from plasm.ports import Discovery, Found, PeerId, Transport
 
@@ -73,6 +75,7 @@ class Client:
         runtimes: Sequence[str],
         book: Book,
         log: logging.Logger,
+        preference: Preference | None = None,
     ) -> None:
         self.peer = peer
         self._connections = Connections(transports)
@@ -80,6 +83,7 @@ class Client:
         self._runtimes = runtimes
         self._book = book
         self._log = log
+        self._preference = preference
 
     async def aclose(self) -> None:
         """Close the streams that are kept."""
@@ -213,7 +217,7 @@ class Client:
         look_seconds: float,
         report: Report,
     ) -> T:
-        attempts = Attempts(attempt, report)
+        attempts = Attempts(attempt, report, self._preference)
         if peers:
             return await attempts.among(peers)
         runtimes = (submission.runtime,) if submission.runtime else self._runtimes
@@ -237,7 +241,7 @@ class Client:
                 return await ask_persistently(self._connections, ask, found, report)
         except TimeoutError:
             await self._give_up(found, expected)
-            raise AttemptFailed(f"no result within {submission.patience_seconds:.0f} s") from None
+            raise NodeSilent(f"no result within {submission.patience_seconds:.0f} s") from None
         except (anyio.get_cancelled_exc_class(), KeyboardInterrupt):
             if offered:
                 await self._give_up(found, expected)

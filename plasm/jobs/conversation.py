@@ -78,7 +78,11 @@ class NotFinished(AttemptFailed):
         return self.message.partition(": ")[2]
 
 
-class ConnectionLost(AttemptFailed):
+class NodeSilent(AttemptFailed):
+    """The node was waited for and given up."""
+
+
+class ConnectionLost(NodeSilent):
     """The stream broke or fell silent; the job may be running all the same."""
 
 

@@ -1,4 +1,4 @@
-"""The journal's database: one sqlite file, touched from worker threads one at a time.
+"""A database of one sqlite file, touched from worker threads one at a time.
 
 Writes that arrive together share one transaction; each caller goes on when its own has been committed. With write-ahead
 logging and ``synchronous=NORMAL`` a commit survives the death of the process; a power cut may take back the last
@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,34 +21,32 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from plasm.errors import ungrouped
-from plasm.jobs.records import JournalUnusable
+from plasm.errors import PlasmError, ungrouped
 
 T = TypeVar("T")
 
-_FORMAT = 1
 _PENDING_WRITES = 1024
 _CLOSE_SECONDS = 10
 """A commit of what is pending takes milliseconds; a disk that hangs for longer than this must not hold the node."""
 
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, client TEXT NOT NULL, nonce BLOB NOT NULL, digest TEXT NOT NULL, job BLOB NOT NULL,
-    module TEXT NOT NULL, module_size INTEGER NOT NULL, input_size INTEGER NOT NULL, input BLOB, runtime TEXT NOT NULL,
-    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, accepted REAL NOT NULL, finished REAL,
-    verdict TEXT, exit_code INTEGER, outputs BLOB, output_table BLOB, receipt BLOB, detail TEXT NOT NULL DEFAULT '',
-    held INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, accepted);
-PRAGMA user_version = {_FORMAT};
-"""
+
+@dataclass(frozen=True)
+class Shape:
+    """What a database holds: its tables, and how it is spoken of when it cannot be used."""
+
+    name: str
+    schema: str
+    """SQL that makes what is not there yet."""
+    version: int
+    unusable: type[PlasmError]
 
 
 class Database:
-    """Use :func:`open_database`. Its methods raise :exc:`~plasm.jobs.records.JournalUnusable`."""
+    """Use :func:`open_database`. Its methods raise what its shape says."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, shape: Shape) -> None:
         self._connection = connection
+        self._shape = shape
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._send, self._receive = anyio.create_memory_object_stream[
             tuple[Callable[[sqlite3.Connection], Any], _Waiter]
@@ -60,10 +59,10 @@ class Database:
         try:
             await self._send.send((change, waiter))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise JournalUnusable("the journal is closed") from None
+            raise self._shape.unusable(f"{self._shape.name} is closed") from None
         await waiter.done.wait()
         if waiter.error is not None:
-            raise JournalUnusable(f"the journal cannot be written: {waiter.error}") from waiter.error
+            raise self._shape.unusable(f"{self._shape.name} cannot be written: {waiter.error}") from waiter.error
         result: T = waiter.result
         return result
 
@@ -72,7 +71,7 @@ class Database:
         try:
             return await anyio.to_thread.run_sync(query, self._connection, limiter=self._one_at_a_time)
         except sqlite3.Error as error:
-            raise JournalUnusable(f"the journal cannot be read: {error}") from error
+            raise self._shape.unusable(f"{self._shape.name} cannot be read: {error}") from error
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Commit what comes until :meth:`close`."""
@@ -120,55 +119,53 @@ def _commit(database: sqlite3.Connection, batch: list[tuple[Callable[[sqlite3.Co
             waiter.error = waiter.error or error
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path, shape: Shape) -> None:
     # Its mode from the first moment on, and that of the files that sqlite puts beside it.
     descriptor = os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise JournalUnusable(f"{path} is not a file", "move it away")
+            raise shape.unusable(f"{path} is not a file", "move it away")
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
 
 
-def _connect(path: Path | None) -> sqlite3.Connection:
+def _connect(path: Path | None, shape: Shape) -> sqlite3.Connection:
     if path is not None:
-        _make_private(path)
+        _make_private(path, shape)
     database = sqlite3.connect(
         path if path is not None else ":memory:", check_same_thread=False, isolation_level=None, timeout=5
     )
     try:
-        _prepare(database, path)
+        _prepare(database, path, shape)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+def _prepare(database: sqlite3.Connection, path: Path | None, shape: Shape) -> None:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > shape.version:
+        raise shape.unusable(
+            f"{path} was written by a newer Plasm (format {version})", "upgrade, or use another --home"
+        )
+    # Not before: a database of a newer form is left as it is.
     if path is not None:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-    version = database.execute("PRAGMA user_version").fetchone()[0]
-    if version > _FORMAT:
-        raise JournalUnusable(
-            f"{path} was written by a newer Plasm (format {version})", "upgrade, or use another --home"
-        )
     database.execute("PRAGMA temp_store = MEMORY")
-    database.executescript(_SCHEMA)
+    database.executescript(f"{shape.schema}\nPRAGMA user_version = {shape.version};")
 
 
 @contextlib.asynccontextmanager
-async def open_database(path: Path | None) -> AsyncIterator[Database]:
-    """The database at `path`, made where there is none; in memory for ``None``.
-
-    Raises :exc:`~plasm.jobs.records.JournalUnusable`.
-    """
+async def open_database(path: Path | None, shape: Shape) -> AsyncIterator[Database]:
+    """The database at `path`, made where there is none; in memory for ``None``. Raises what `shape` says."""
     try:
-        connection = await anyio.to_thread.run_sync(_connect, path)
+        connection = await anyio.to_thread.run_sync(_connect, path, shape)
     except (sqlite3.Error, OSError) as error:
-        raise JournalUnusable(f"{path} cannot be opened: {error}") from error
-    database = Database(connection)
+        raise shape.unusable(f"{path} cannot be opened: {error}", "move it away") from error
+    database = Database(connection, shape)
     try:
         with ungrouped():
             async with anyio.create_task_group() as tasks:

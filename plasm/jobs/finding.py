@@ -7,7 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.abc import ObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from plasm.errors import ungrouped
 from plasm.ports import Bootstrapped, CapabilityTopic, Discovery, DiscoveryError, Found, Topic
@@ -38,7 +39,7 @@ def describe_search(discoveries: Mapping[str, Discovery]) -> str:
 @contextlib.asynccontextmanager
 async def finding(
     discoveries: Mapping[str, Discovery], topics: Sequence[Topic], log: logging.Logger
-) -> AsyncIterator[ObjectReceiveStream[Found]]:
+) -> AsyncIterator[MemoryObjectReceiveStream[Found]]:
     """Nodes as they are found, each once and again when its addresses change; the stream never ends by itself."""
     send, receive = anyio.create_memory_object_stream[Found](_FOUND_WAITING)
     merged_send, merged = anyio.create_memory_object_stream[Found](_FOUND_WAITING)

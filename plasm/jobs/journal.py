@@ -11,12 +11,27 @@ from typing import Any
 
 import msgspec
 
-from plasm.jobs.database import Database, open_database
+from plasm.jobs.database import Database, Shape, open_database
 from plasm.jobs.manifest import Job
 from plasm.jobs.outputs import Output, cut, joined, table_of
 from plasm.jobs.records import QUEUED, RUNNING, TRANSFERRING, UNFINISHED, Accepted, Ending, JournalUnusable, Listed
 from plasm.ports import PeerId
 
+_SHAPE = Shape(
+    name="the journal",
+    schema="""
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, client TEXT NOT NULL, nonce BLOB NOT NULL, digest TEXT NOT NULL, job BLOB NOT NULL,
+    module TEXT NOT NULL, module_size INTEGER NOT NULL, input_size INTEGER NOT NULL, input BLOB, runtime TEXT NOT NULL,
+    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, accepted REAL NOT NULL, finished REAL,
+    verdict TEXT, exit_code INTEGER, outputs BLOB, output_table BLOB, receipt BLOB, detail TEXT NOT NULL DEFAULT '',
+    held INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, accepted);
+""",
+    version=1,
+    unusable=JournalUnusable,
+)
 _IS_UNFINISHED = "state IN ('transferring', 'queued', 'running')"
 _ANY_SIZE = 2**62
 ENDED_JOBS = 100_000
@@ -228,5 +243,5 @@ def _accepted(row: tuple[Any, ...]) -> Accepted:
 @contextlib.asynccontextmanager
 async def open_journal(path: Path | None) -> AsyncIterator[Journal]:
     """The journal at `path`, made where there is none; in memory for ``None``. Raises :exc:`JournalUnusable`."""
-    async with open_database(path) as database:
+    async with open_database(path, _SHAPE) as database:
         yield Journal(database)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from plasm.config import load_config
 from plasm.home import Home
-from plasm.host import client_for
-from plasm.jobs.client import Client, open_client
+from plasm.host import open_client_on
+from plasm.jobs.client import Client
 from plasm.node import OpenPorts, open_plan
 from plasm.plan import Plan, make_plan
 from plasm.registry import load_registry
@@ -30,6 +30,6 @@ async def opened(plan: Plan, bootstrap: Sequence[str] = ()) -> AsyncIterator[tup
     """The plan's ports and a client on them."""
     async with (
         open_plan(plan, bootstrap=tuple(bootstrap)) as ports,
-        open_client(client_for(ports, plan.home, RUNTIMES, LOG)) as client,
+        open_client_on(ports, plan.home, RUNTIMES, LOG) as client,
     ):
         yield ports, client

@@ -13,13 +13,14 @@ import anyio
 import pytest
 
 from plasm.checking.evidence import check_evidence
+from plasm.checking.ledger import FILE_NAME as LEDGER
 from plasm.checking.ledger import open_ledger
 from plasm.checking.quorum import NoQuorum
 from plasm.checking.standing import PeerRecord, Standing
 from plasm.cli.context import Context
 from plasm.cli.progress import Progress
 from plasm.cli.rechecking import Given, recheck, verify_evidence
-from plasm.cli.replicas import LEDGER, keep_evidence, submit_replicas
+from plasm.cli.replicas import keep_evidence, submit_replicas
 from plasm.home import Home
 from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import Job, Manifest, sha256

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import anyio
 
+from plasm.checking.ledger import FILE_NAME as LEDGER
 from plasm.checking.ledger import open_ledger
 from plasm.checking.standing import Deed
-from plasm.cli.replicas import LEDGER
 from plasm.cli.standings import HEADER, columns, document, read_records
 from plasm.home import Home
 from tests.checking.said import node
