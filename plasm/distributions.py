@@ -17,11 +17,15 @@ FOLDERS: Final[Mapping[str, str]] = {
     "plasm-keys": "plugins/keys",
     "plasm-libp2p": "plugins/libp2p",
     "plasm-mdns": "plugins/mdns",
+    "plasm-wasm3": "plugins/wasm3",
+    "plasm-wasmer": "plugins/wasmer",
     "plasm-wasmtime": "plugins/wasmtime",
 }
 """Plasm's own distributions, and where each of them is in its repository."""
 
-_NEEDS: Final[Mapping[str, tuple[str, ...]]] = {"plasm-wasmtime": ("plasm-cells",)}
+_NEEDS: Final[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+    ("plasm-wasm3", "plasm-wasmer", "plasm-wasmtime"), ("plasm-cells",)
+)
 """Those of our own that one needs besides plasm itself."""
 
 BRINGS: Final[Mapping[str, str]] = {
@@ -35,6 +39,8 @@ BRINGS: Final[Mapping[str, str]] = {
     "mdns": "plasm-mdns",
     "memory": "plasm-fs",
     "private": "plasm-boot",
+    "wasm3": "plasm-wasm3",
+    "wasmer": "plasm-wasmer",
     "wasmtime": "plasm-wasmtime",
 }
 """Which of our own brings a driver or profile, for where it is missing or too broken to say so itself."""

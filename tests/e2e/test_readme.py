@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -30,7 +31,10 @@ def test_ci_runs_the_readmes_test_command():
     assert commands("README.md")[1] in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("line", [line for line in USED if line not in ("plasm start", "plasm nodes")])
+APART = [line for line in USED if line in ("plasm start", "plasm nodes") or "--replicas" in line or " verify " in line]
+
+
+@pytest.mark.parametrize("line", [line for line in USED if line not in APART])
 def test_a_command_of_the_readme_works(sender: Cli, line: str):
     done = sender(*shlex.split(line)[1:])
 
@@ -41,6 +45,33 @@ def test_start_and_nodes_of_the_readme_work_together(tmp_path: Path, worker: Run
     assert {"plasm start", "plasm nodes"} <= set(USED)
     with running_node(tmp_path / "home", "--peer", worker.address) as node:
         assert worker.peer in Cli(node.home)("nodes").stdout.decode()
+
+
+def test_a_job_on_three_nodes_of_which_two_must_agree(tmp_path: Path, worker: RunningNode):
+    (line,) = [line for line in APART if "--replicas" in line]
+    with (
+        running_node(tmp_path / "second", "--peer", worker.address),
+        running_node(tmp_path / "third", "--peer", worker.address),
+        running_node(tmp_path / "home", "--peer", worker.address) as asking,
+    ):
+        done = Cli(asking.home)(*shlex.split(line)[1:])
+    assert (done.returncode, done.stdout) == (0, b"dlroW ,olleH"), done.stderr
+    assert b"nodes agree" in done.stderr
+
+
+def test_the_commands_about_receipts_and_evidence_work(tmp_path: Path, sender: Cli, cli: Cli, worker: RunningNode):
+    vector = json.loads((ROOT / "specs" / "vectors" / "evidence.json").read_text())["valid"][0]
+    (tmp_path / "evidence.json").write_text(vector["file"])
+    receipt = tmp_path / "receipt.json"
+    sent = sender("submit", "--peer", worker.address, "--receipt", str(receipt), "examples/hello.wasm")
+    assert sent.returncode == 0, sent.stderr
+    lines = [line for line in APART if " verify " in line]
+    assert len(lines) == 3
+    for line in lines:
+        line = line.replace("PEER", worker.peer).replace("receipt.json", str(receipt))
+        line = line.replace("evidence.json", str(tmp_path / "evidence.json"))
+        done = cli(*shlex.split(line)[1:])
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("line", [line for line in commands("CONTRIBUTING.md") if line.startswith("hatch run")])

@@ -190,7 +190,7 @@ def test_each_option_is_described(command: str) -> None:
 
 def test_start_says_where_it_listens_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["start", "--help"]) == 0
-    assert "/ip4/127.0.0.1/tcp/4001" in capsys.readouterr().out
+    assert "/ip4/0.0.0.0/tcp/4001" in capsys.readouterr().out
 
 
 def test_each_reason_of_a_rejection_has_a_mend() -> None:

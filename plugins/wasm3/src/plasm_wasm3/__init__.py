@@ -1,0 +1,1 @@
+"""Plasm's runtime on the wasm3 engine."""

@@ -1,0 +1,95 @@
+"""What the validator lets through is valid: wasm3 itself would run what is not, beyond the end of its stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import wasmtime
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from plasm_cell.instrument import instrument
+from plasm_wasm3.binary import Invalid
+from plasm_wasm3.prepare import prepare, without_data
+from plasm_wasm3.validation import Validation
+
+_ROOT = Path(__file__).parents[3]
+_ENGINE = wasmtime.Engine()
+_ALL_KINDS = """
+(module
+  (type $pair (func (param i32 i64) (result f32 f64)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (table 8 funcref) (elem (i32.const 1) $exit $pairs) (elem (i32.const 5) func $loops)
+  (memory (export "memory") 1 4) (global $g (mut i64) (i64.const -5)) (global $c f64 (f64.const 1.5))
+  (data (i32.const 16) "bytes")
+  (func $pairs (type $pair) (f32.convert_i32_u (local.get 0)) (f64.convert_i64_s (local.get 1)))
+  (func $loops (param $n i32) (result i64) (local f32 f64)
+    (local.set 1 (f32.mul (f32.const 2) (f32.load (local.get $n))))
+    (local.set 2 (f64.sqrt (f64.promote_f32 (local.get 1))))
+    (loop $again (result i64)
+      (br_if $again (i32.eqz (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (block $a (block $b (block $c (br_table $a $b $c (local.get $n)))))
+      (global.set $g (i64.add (global.get $g) (i64.load16_s offset=3 (i32.const 8))))
+      (if (result i64) (memory.grow (i32.const 1)) (then (global.get $g)) (else (i64.trunc_sat_f64_s (local.get 2))))))
+  (func (export "_start")
+    (drop (drop (call_indirect (type $pair) (i32.const 1) (i64.const 2) (i32.const 2))))
+    (memory.copy (i32.const 0) (i32.const 8) (memory.size))
+    (drop (select (call $loops (i32.const 9)) (i64.const 1) (i32.const 0)))
+    (call $exit (i32.extend8_s (i32.const 200)))))
+"""
+_SEEDS = [
+    (_ROOT / "examples" / "hello.wasm").read_bytes(),
+    bytes(wasmtime.wat2wasm(_ALL_KINDS)),
+]
+
+
+def _valid(module: bytes) -> bool:
+    try:
+        wasmtime.Module.validate(_ENGINE, module)
+    except wasmtime.WasmtimeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("module", _SEEDS, ids=["hello", "all kinds"])
+def test_a_valid_module_is_let_through_and_stays_valid(module: bytes) -> None:
+    made = prepare(module, Validation(module))
+    assert _valid(made.module)
+    assert _valid(without_data(made.module))
+
+
+@settings(max_examples=1500)
+@given(
+    seed=st.sampled_from(_SEEDS),
+    changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=3),
+    cut=st.none() | st.integers(0, 3000),
+)
+@example(seed=_SEEDS[1], changes=[(0, 0)], cut=20)
+def test_what_is_let_through_is_valid(seed: bytes, changes: list[tuple[int, int]], cut: int | None) -> None:
+    module = bytearray(seed)
+    for place, value in changes:
+        module[place % len(module)] = value
+    changed = bytes(module[:cut])
+    try:
+        facts = Validation(changed)
+    except Invalid:
+        return
+    assert _valid(changed)
+    if facts.context.memories:
+        assert _valid(instrument(changed).module)
+        assert _valid(prepare(changed, facts).module)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("(drop (v128.const i32x4 0 0 0 0))", "SIMD"),
+        ("(return_call 0)", "tail calls"),
+        ("(drop (ref.null func))", "reference types"),
+        ("(table.copy (i32.const 0) (i32.const 0) (i32.const 0))", "bulk operations on tables"),
+    ],
+)
+def test_the_reason_says_what_wasm3_has_not_got(body: str, reason: str) -> None:
+    module = wasmtime.wat2wasm(f"(module (memory 1) (table 1 funcref) (func) (func {body}))")
+    with pytest.raises(Invalid, match=reason):
+        Validation(bytes(module))

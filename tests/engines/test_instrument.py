@@ -1,0 +1,125 @@
+"""What rewriting a module does to it, seen by running it on wasmtime without limits of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import wasmtime
+from plasm_cell.instrument import Instrumented, instrument
+
+from tests.engines.programs import programs
+
+_ENGINE = wasmtime.Engine()
+
+
+class Guest:
+    """An instance of a rewritten module."""
+
+    def __init__(self, text: str, limit: int) -> None:
+        self.made = instrument(bytes(wasmtime.wat2wasm(text)))
+        self._store = wasmtime.Store(_ENGINE)
+        instance = wasmtime.Instance(self._store, wasmtime.Module(_ENGINE, self.made.module), [])
+        self._exports: Any = instance.exports(self._store)
+        self._exports[self.made.limit].set_value(self._store, wasmtime.Val.i64(limit))
+
+    def call(self, name: str, *given: int) -> Any:
+        return self._exports[name](self._store, *given)
+
+    @property
+    def refused(self) -> bool:
+        return bool(self._exports[self.made.refused].value(self._store))
+
+
+_GROWS = """
+(module (memory (export "memory") 1 10)
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))
+"""
+
+
+def test_growing_up_to_the_limit_works() -> None:
+    guest = Guest(_GROWS, 4)
+    assert [guest.call("grow", pages) for pages in (0, 2, 1)] == [1, 1, 3]
+    assert not guest.refused
+
+
+@pytest.mark.parametrize("pages", [4, 9])
+def test_growing_beyond_the_limit_is_refused_and_noted(pages: int) -> None:
+    guest = Guest(_GROWS, 4)
+    assert guest.call("grow", pages) == -1
+    assert guest.refused
+    assert guest.call("grow", 0) == 1
+
+
+@pytest.mark.parametrize("pages", [10, 65536, -1])
+def test_growing_beyond_the_modules_own_maximum_fails_and_is_not_the_limits_doing(pages: int) -> None:
+    guest = Guest(_GROWS, 4)
+    assert guest.call("grow", pages) == -1
+    assert not guest.refused
+
+
+def test_the_start_function_runs_when_it_is_called() -> None:
+    guest = Guest(
+        """(module (memory (export "memory") 1) (global $g (mut i32) (i32.const 0))
+        (func $first (global.set $g (i32.const 7))) (start $first)
+        (func (export "get") (result i32) (global.get $g)))""",
+        1,
+    )
+    assert guest.call("get") == 0
+    assert guest.made.start is not None
+    guest.call(guest.made.start)
+    assert guest.call("get") == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "bits"),
+    [
+        ("(i64.reinterpret_f64 (f64.div (f64.const 0) (f64.const 0)))", 0x7FF8000000000000),
+        ("(i64.reinterpret_f64 (f64.neg (f64.div (f64.const 0) (f64.const 0))))", 0xFFF8000000000000),
+        ("(i64.reinterpret_f64 (f64.add (f64.const 1) (f64.const 2)))", 0x4008000000000000),
+        ("(i64.extend_i32_u (i32.reinterpret_f32 (f32.sqrt (f32.const -1))))", 0x7FC00000),
+        (
+            "(i64x2.extract_lane 1 (f32x4.div (v128.const f32x4 1 1 1 0) (v128.const f32x4 1 1 2 0)))",
+            0x7FC000003F000000,
+        ),
+        ("(i64x2.extract_lane 0 (f64x2.sqrt (v128.const f64x2 -1 4)))", 0x7FF8000000000000),
+        ("(i64x2.extract_lane 1 (f64x2.sqrt (v128.const f64x2 -1 4)))", 0x4000000000000000),
+    ],
+)
+def test_nans_are_canonical_and_numbers_stay(body: str, bits: int) -> None:
+    guest = Guest(f'(module (memory (export "memory") 1) (func (export "f") (result i64) {body}))', 1)
+    assert guest.call("f") & (1 << 64) - 1 == bits
+
+
+def test_every_program_stays_valid_and_is_what_it_says() -> None:
+    for name, module in programs().items():
+        try:
+            wasmtime.Module.validate(_ENGINE, module)
+        except wasmtime.WasmtimeError:
+            continue
+        if b"memory" not in module or name in ("no-memory.wat", "throw-for-ever.wat", "tail call"):
+            continue
+        made = instrument(module)
+        wasmtime.Module.validate(_ENGINE, made.module)
+        assert Instrumented.decoded(made.encoded()) == made, name
+
+
+def test_indices_become_as_short_as_they_can_be() -> None:
+    module = bytes(
+        wasmtime.wat2wasm("""(module (memory (export "memory") 1) (table 1 funcref)
+        (func (export "_start") (call_indirect (i32.const 0))))""")
+    )
+    short = b"\x41\x00\x11\x00\x00\x0b"
+    assert short in module
+    # As clang's linker writes a table index: with room for any number.
+    padded = module.replace(
+        b"\x0a\x09\x01\x07\x00" + short, b"\x0a\x0d\x01\x0b\x00\x41\x00\x11\x00\x80\x80\x80\x80\x00\x0b"
+    )
+    assert len(padded) == len(module) + 4
+    assert short in instrument(padded).module
+
+
+@pytest.mark.parametrize("content", [b"", b"no", b"{}\n", b'{"pages": 1}\nmodule'])
+def test_what_is_no_artifact_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError):
+        Instrumented.decoded(content)
