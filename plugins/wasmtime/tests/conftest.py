@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 import wasmtime
+from plasm_cells.runtime import CellRuntime
+from plasm_wasmtime.hooks import open_wasmtime
 from plasm_wasmtime.options import WasmtimeOptions
-from plasm_wasmtime.runtime import Wasmtime, open_runtime
 
 from plasm.ports import Digest, Invocation, Limits, Outcome, Verdict
 from plasm.testing import make_scope
+
+Opened = AbstractAsyncContextManager[CellRuntime]
 
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / "tests" / "modules"
@@ -51,22 +54,23 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def open(self, *, home: Path | None = None, **options: Any) -> AbstractAsyncContextManager[Wasmtime]:
+    def open(self, *, home: Path | None = None, **options: Any) -> Opened:
         options.setdefault("slots", 2)
         options.setdefault("spares", 1)
-        return open_runtime(make_scope(home=home or self.home), WasmtimeOptions(**options))
+        return cast("Opened", open_wasmtime(make_scope(home=home or self.home), WasmtimeOptions(**options)))
 
-    def open_without_home(self, **options: Any) -> AbstractAsyncContextManager[Wasmtime]:
-        return open_runtime(make_scope(), WasmtimeOptions(slots=2, spares=1, **options))
+    def open_without_home(self, **options: Any) -> Opened:
+        return cast("Opened", open_wasmtime(make_scope(), WasmtimeOptions(slots=2, spares=1, **options)))
 
-    async def run(self, runtime: Wasmtime, module: bytes, **invocation: Any) -> Outcome:
+    async def run(self, runtime: CellRuntime, module: bytes, **invocation: Any) -> Outcome:
         """Prepare and run `module`; what is no field of an invocation is one of its limits."""
         limits = {name: invocation.pop(name) for name in list(invocation) if name in Limits.__dataclass_fields__}
         limits.setdefault("wall_seconds", 20.0)
+        invocation.setdefault("trusted", True)
         await runtime.prepare(digest_of(module), module)
         return await runtime.run(Invocation(module=digest_of(module), limits=Limits(**limits), **invocation))
 
-    async def check_honest(self, runtime: Wasmtime) -> None:
+    async def check_honest(self, runtime: CellRuntime) -> None:
         """The next honest job works."""
         outcome = await self.run(runtime, HELLO, stdin=b"olleh")
         assert (outcome.verdict, outcome.stdout) == (Verdict.EXITED, b"hello"), outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plasm_wasmtime.artifacts import Artifact, ArtifactFolder, HeldArtifacts, memory_file
+from plasm_cells.artifacts import Artifact, ArtifactFolder, HeldArtifacts, memory_file
 
 from plasm.ports import Digest, Invocation
 

@@ -17,10 +17,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-class TestProcess(RuntimeSuite):
+class TestCell(RuntimeSuite):
     @pytest.fixture
     def make(self) -> Any:
-        return lambda: open_wasmtime(make_scope(), WasmtimeOptions(isolation="process", slots=2, spares=1))
+        return lambda: open_wasmtime(make_scope(), WasmtimeOptions(isolation="cell", slots=2, spares=1))
 
 
 class TestReused(RuntimeSuite):

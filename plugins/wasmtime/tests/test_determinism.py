@@ -13,7 +13,7 @@ from plasm.ports import Verdict
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("isolation", ["process", "reused"])
+@pytest.mark.parametrize("isolation", ["cell", "reused"])
 async def test_the_same_seed_gives_the_same_bytes(bench: Any, isolation: str) -> None:
     outputs = set()
     async with bench.open(isolation=isolation) as runtime:
@@ -56,7 +56,7 @@ async def test_what_is_real_is_not_reproducible_and_says_so(bench: Any, capabili
 
 async def test_fuel_of_a_run_is_the_same_in_both_kinds_of_process(bench: Any) -> None:
     used = set()
-    for isolation in ("process", "reused"):
+    for isolation in ("cell", "reused"):
         async with bench.open(isolation=isolation) as runtime:
             used.add((await bench.run(runtime, bench.hello, stdin=b"abc")).usage.fuel)
     assert len(used) == 1

@@ -33,7 +33,7 @@ ENDINGS: list[tuple[str, dict[str, Any], Verdict]] = [
 ]
 
 
-@pytest.mark.parametrize("isolation", ["process", "reused"])
+@pytest.mark.parametrize("isolation", ["cell", "reused"])
 @pytest.mark.parametrize(("name", "given", "verdict"), ENDINGS, ids=[f"{e[0]}-{e[2]}" for e in ENDINGS])
 async def test_a_hostile_module_gets_its_verdict_and_the_next_job_works(
     bench: Any, leaves_nothing: Any, isolation: str, name: str, given: dict[str, Any], verdict: Verdict

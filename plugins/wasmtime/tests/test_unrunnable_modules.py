@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import wasmtime
-from plasm_wasmtime.modules import check_preamble
+from plasm_cells.preamble import check_preamble
 
 from plasm.ports import NotRunnable, RuntimeFailed, Verdict
 

@@ -1,0 +1,144 @@
+"""A cell: behind its walls it serves the node's frames. One that compiles serves one, one that runs perhaps many."""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import lockdown, wasi
+from .engine import Limits, Refused
+from .frames import CellSocket, Closed, one_line, read_exactly, write_all
+from .lockdown import CELL_SOCKET, MARGIN_BYTES, Walls
+from .verdicts import verdict
+
+if TYPE_CHECKING:
+    from .engine import Engine, Machine
+
+
+def main(
+    walls: Walls,
+    parent: int,
+    connection: int,
+    file_bytes: int,
+    engine: Engine,
+    machine: Machine | None,
+    data_bytes: int,
+) -> None:
+    """What a process does right after it was forked; without a `machine` it compiles. Does not return.
+
+    `data_bytes` is the size of what it was forked with.
+    """
+    lockdown.take_socket(connection)
+    node = CellSocket(CELL_SOCKET)
+    try:
+        lockdown.enter_cell(walls, parent, file_bytes)
+        gc.enable()
+        node.send({"kind": "ready"})
+        if machine is None:
+            _compile(node, engine, data_bytes)
+        else:
+            _run(node, machine, data_bytes)
+    except (Closed, BrokenPipeError, ConnectionResetError, MemoryError):
+        pass
+    except Exception as error:
+        node.send({"kind": "failed", "detail": one_line(f"{type(error).__name__}: {error}")})
+    # Not by returning: to let go of a socket that is open, the interpreter makes calls that no cell may make, and its
+    # own farewell takes milliseconds and does nothing for anyone.
+    os._exit(0)
+
+
+def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
+    job, _, (module, artifact) = node.receive()
+    lockdown.limit_memory(data_bytes + job["memory_bytes"], for_good=True)
+    lockdown.limit_cpu(job["seconds"], for_good=True)
+    try:
+        compiled = engine.compile_module(read_exactly(module, job["module_bytes"]))
+        write_all(artifact, compiled.artifact)
+    except Refused as refusal:
+        node.send({"kind": "refused", "detail": one_line(str(refusal))})
+    else:
+        node.send({"kind": "compiled", "starts": compiled.starts})
+
+
+def _run(node: CellSocket, machine: Machine, data_bytes: int) -> None:
+    programs: dict[str, tuple[Any, int]] = {}
+    while True:
+        job, body, descriptors = node.receive()
+        for digest in job["forget"]:
+            del programs[digest]
+        artifact_bytes = job["artifact_bytes"] + sum(size for _, size in programs.values())
+        lockdown.limit_memory(
+            data_bytes
+            + 2 * artifact_bytes
+            + job["memory_bytes"]
+            + 2 * (job["output_bytes"] + job["file_bytes"])
+            + MARGIN_BYTES,
+            for_good=job["last"],
+        )
+        if job["artifact_bytes"]:
+            content = mapped(descriptors.pop(0), job["artifact_bytes"])
+            programs[job["module"]] = machine.load(content, job["starts"]), job["artifact_bytes"]
+            node.send({"kind": "begun"})
+        given = mapped(descriptors.pop(0), job["given_bytes"]) if job["given_bytes"] else memoryview(body)
+        lockdown.limit_cpu(job["wall_seconds"], for_good=job["last"])
+        reply, pieces = run_once(machine, programs[job["module"]][0], job, given)
+        node.send({"kind": "outcome", **reply}, *pieces)
+        if job["last"]:
+            return
+
+
+def mapped(descriptor: int, size: int) -> memoryview:
+    """The content of a sealed memory file, which is closed."""
+    try:
+        # Not shared: before Linux 6.7 that is refused for a sealed file, even for reading.
+        return memoryview(mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ))
+    finally:
+        os.close(descriptor)
+
+
+def run_once(
+    machine: Machine, program: Any, job: dict[str, Any], given: memoryview
+) -> tuple[dict[str, Any], list[bytes | bytearray]]:
+    """What the node needs for an outcome, and the body that goes with it: stdout, stderr, files."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    seed, real = bytes.fromhex(job["seed"]), frozenset(job["capabilities"])
+    end = job["stdin_bytes"]
+    inputs: dict[str, bytes | memoryview] = {}
+    stdin = given[:end]
+    for path, size in job["inputs"]:
+        inputs[path] = given[end : end + size]
+        end += size
+    layer = wasi.Wasi(
+        args=[b"module.wasm", *map(_encoded, job["args"])],
+        env=[_encoded(f"{name}={value}") for name, value in job["env"].items()],
+        stdin=stdin,
+        output_bytes=job["output_bytes"],
+        host_calls=job["host_calls"],
+        clock=wasi.RealClock() if "clock" in real else wasi.VirtualClock(seed),
+        random=wasi.RealRandom() if "random" in real else wasi.SeededRandom(seed),
+        inputs=inputs,
+        file_bytes=job["file_bytes"],
+    )
+    limits = Limits(job["memory_bytes"], job["output_bytes"], job["wall_seconds"], job["fuel"])
+    ending = machine.run(program, layer, limits)
+    reply = verdict(ending, layer, job["output_bytes"])
+    files = {} if reply["verdict"] == "output_limit" else layer.files()
+    reply["fuel"] = ending.fuel
+    reply["peak_memory_bytes"] = ending.peak_memory_bytes
+    reply["stdout_bytes"] = len(layer.stdout)
+    reply["stderr_bytes"] = len(layer.stderr)
+    reply["files"] = [(path, len(content)) for path, content in files.items()]
+    reply["cpu_seconds"] = time.process_time() - cpu
+    reply["wall_seconds"] = time.perf_counter() - wall
+    return reply, [layer.stdout, layer.stderr, *files.values()]
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; bytes that a command line smuggled in as surrogates come out as they were."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")

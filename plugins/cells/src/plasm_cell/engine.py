@@ -1,0 +1,101 @@
+"""What an engine implements to run inside a cell.
+
+An engine is a module that is imported in the compile cell and in the warm parent, before any lockdown and before any
+fork. It starts no thread and opens no descriptor that a forked cell would share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .wasi import Wasi
+
+TRAPS = {
+    "stack_overflow": "the call stack is exhausted",
+    "memory_out_of_bounds": "memory access out of bounds",
+    "table_out_of_bounds": "table access out of bounds",
+    "indirect_call_to_null": "indirect call to null",
+    "bad_signature": "indirect call with another signature",
+    "integer_overflow": "integer overflow",
+    "integer_division_by_zero": "integer division by zero",
+    "bad_conversion_to_integer": "invalid conversion to integer",
+    "unreachable": "unreachable code was reached",
+    "null_reference": "null reference",
+    "heap_misaligned": "misaligned memory access",
+    "allocation_too_large": "an allocation was too large",
+    "uncaught_exception": "an exception was not caught",
+    "other": "the engine stopped it",
+}
+"""The traps that a receipt can name, and the words for them."""
+
+
+class Refused(Exception):
+    """The module is not one that can run; the message is for people and may hold the module's own names."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds inside the cell. Bytes, seconds; `fuel` ``None`` for no limit."""
+
+    memory_bytes: int
+    output_bytes: int
+    wall_seconds: float
+    fuel: int | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the guest's code ended, as the engine saw it. With ``trap`` and ``error`` ``None`` it returned or stopped.
+
+    Where a host function raised :exc:`~plasm_cell.wasi.Stop` the layer holds it (``Wasi.stop``), and what the engine
+    made of that here is not looked at.
+    """
+
+    instantiated: bool = True
+    trap: str | None = None
+    """One of :data:`TRAPS`."""
+    error: str | None = None
+    """The engine's own words, in one line, where it is no trap."""
+    out_of_fuel: bool = False
+    refused_memory: bool = False
+    """Whether growing (or making) a memory was refused because of the limit."""
+    fuel: int | None = None
+    """Used, where the engine counts it."""
+    peak_memory_bytes: int | None = None
+    """Of the guest's memories."""
+
+
+class Machine(Protocol):
+    """An engine made ready once; it runs one guest at a time."""
+
+    def load(self, artifact: memoryview, starts: bool) -> Any:
+        """What :func:`Engine.compile_module` wrote, made ready to run. `starts` as :class:`Compiled` says."""
+
+    def run(self, program: Any, layer: Wasi, limits: Limits) -> Ending:
+        """Instantiate `program` against `layer` and call ``_start``.
+
+        Keeps ``layer.memory`` a view of the guest's exported memory at each call of a host function, makes each call
+        through :func:`plasm_cell.wasi.call`, and ends the guest where that raises :exc:`~plasm_cell.wasi.Stop`.
+        """
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An artifact for :meth:`Machine.load`, and whether instantiating it runs code of the module (a start section)."""
+
+    artifact: bytes
+    starts: bool
+
+
+class Engine(Protocol):
+    """The module-level functions of an engine's module."""
+
+    def compile_module(self, module: bytes) -> Compiled:
+        """Check and compile. Raises :exc:`Refused`."""
+
+    def machine(self) -> Machine: ...
+
+    def system_calls(self) -> tuple[str, ...]:
+        """Names of the system calls that the engine needs beside the cell's own, such as ``membarrier``."""

@@ -1,0 +1,303 @@
+"""Rewrites a module so that engines without limits of their own hold to them, and so that NaNs are canonical.
+
+For engines that neither limit a memory at run time nor make NaN bits canonical. In what comes out
+
+- each ``memory.grow`` calls a function that compares with a limit in an exported global, which the engine's side sets
+  before code of the module runs, and that notes in another one that the limit refused a growth;
+- there is no start section: the function is exported, to be called after the limit is set;
+- what floating-point arithmetic gives is replaced by the canonical NaN where it is one, as Cranelift does it;
+- a table can grow to :data:`TABLE_ELEMENTS` at most;
+- table and memory indices have the shortest encoding, which some interpreters insist on.
+
+The module has to be valid. Source: the WebAssembly core specification, chapter 5 (binary format).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from . import modules
+from .binary import (
+    CODE,
+    EXPORT,
+    FUNCTION,
+    GLOBAL,
+    START,
+    TABLE,
+    TYPE,
+    join,
+    read_limits,
+    read_unsigned,
+    sections,
+    signed,
+    unsigned,
+)
+
+TABLE_ELEMENTS: Final = 1 << 18
+"""Most elements of one table: what the other engines allow."""
+_PAGES: Final = 65536
+_I32, _I64, _F32, _F64, _V128 = 0x7F, 0x7E, 0x7D, 0x7C, 0x7B
+
+
+@dataclass(frozen=True)
+class Instrumented:
+    """A rewritten module, and the names and numbers that its user needs."""
+
+    module: bytes
+    pages: int
+    """What its memory has at the start."""
+    elements: int
+    """What the largest of its tables has at the start."""
+    limit: str
+    """Exported global, i64: pages that the memory may have. Zero until it is set."""
+    refused: str
+    """Exported global, i32: 1 once a growth within the declared maximum was refused."""
+    start: str | None
+    """Exported function, to be called once before anything else."""
+    trap: str | None = None
+    """In which trap instantiating it is known to end."""
+
+    def encoded(self) -> bytes:
+        """In one piece."""
+        facts = {name: value for name, value in asdict(self).items() if name != "module"}
+        return json.dumps(facts).encode() + b"\n" + self.module
+
+    @staticmethod
+    def decoded(content: bytes) -> Instrumented:
+        """Raises :exc:`ValueError` for what :meth:`encoded` did not write."""
+        head, end, module = content.partition(b"\n")
+        if not end:
+            raise ValueError("not an instrumented module")
+        try:
+            return Instrumented(module=module, **json.loads(head))
+        except TypeError as error:
+            raise ValueError(f"not an instrumented module: {error}") from None
+
+
+def instrument(module: bytes) -> Instrumented:
+    """Rewrite `module`, which the caller has found valid and to have one memory."""
+    return _Rewriting(module).result()
+
+
+class _Rewriting:
+    def __init__(self, module: bytes) -> None:
+        self.sections = {kind: content for kind, content in sections(module) if kind}
+        self.parsed = modules.parse(module)
+        imported = [wanted.kind for wanted in self.parsed.imports]
+        self.functions = imported.count(modules.FUNCTION) + len(self.parsed.functions)
+        self.globals = imported.count(modules.GLOBAL) + self._items(GLOBAL)[0]
+        if TABLE in self.sections:
+            self.sections[TABLE] = self._capped_tables(self.sections[TABLE])
+
+    def _items(self, kind: int) -> tuple[int, int]:
+        """The count of a section's items, and where they begin."""
+        return read_unsigned(self.sections.get(kind, b"\0"), 0)
+
+    def _capped_tables(self, content: bytes) -> bytes:
+        count, position = read_unsigned(content, 0)
+        out = bytearray(unsigned(count))
+        for _ in range(count):
+            kind = content[position]
+            minimum, maximum, position = read_limits(content, position + 1)
+            most = max(minimum, TABLE_ELEMENTS if maximum is None else min(maximum, TABLE_ELEMENTS))
+            out += bytes((kind, 1)) + unsigned(minimum) + unsigned(most)
+        return bytes(out)
+
+    def result(self) -> Instrumented:
+        (memory,) = self.parsed.memories
+        limit, refused, start = (self._unused(f"plasm:{name}") for name in ("limit", "refused", "start"))
+        limit_index, refused_index = self.globals, self.globals + 1
+        exports = [_export(limit, 3, limit_index), _export(refused, 3, refused_index)]
+        first = self.sections.pop(START, None)
+        if first is not None:
+            exports.append(_export(start, 0, read_unsigned(first, 0)[0]))
+        self._append(TYPE, b"\x60\x01\x7f\x01\x7f")
+        self._append(FUNCTION, unsigned(len(self.parsed.types)))
+        self._append(GLOBAL, bytes((_I64, 1, 0x42, 0, 0x0B)), bytes((_I32, 1, 0x41, 0, 0x0B)))
+        self._append(EXPORT, *exports)
+        bodies = self._bodies()
+        bodies.append(_grow_body(limit_index, refused_index, _PAGES if memory.maximum is None else memory.maximum))
+        self.sections[CODE] = unsigned(len(bodies)) + b"".join(unsigned(len(body)) + body for body in bodies)
+        return Instrumented(
+            module=join(self.sections),
+            pages=memory.minimum,
+            elements=max((table.minimum for table in self.parsed.tables), default=0),
+            limit=limit,
+            refused=refused,
+            start=start if first is not None else None,
+        )
+
+    def _unused(self, name: str) -> str:
+        while name in self.parsed.exports:
+            name += "'"
+        return name
+
+    def _append(self, kind: int, *items: bytes) -> None:
+        count, position = self._items(kind)
+        self.sections[kind] = unsigned(count + len(items)) + self.sections.get(kind, b"\0")[position:] + b"".join(items)
+
+    def _bodies(self) -> list[bytes]:
+        count, position = self._items(CODE)
+        content = self.sections.get(CODE, b"")
+        bodies = []
+        for index in self.parsed.functions[:count]:
+            size, position = read_unsigned(content, position)
+            parameters = len(self.parsed.types[index][0])
+            bodies.append(_Body(content, position, position + size, parameters, self.functions).rewritten())
+            position += size
+        return bodies
+
+
+def _export(name: str, kind: int, index: int) -> bytes:
+    return unsigned(len(name)) + name.encode() + bytes((kind,)) + unsigned(index)
+
+
+def _grow_body(limit: int, refused: int, most: int) -> bytes:
+    """``(func (param i32) (result i32) (local i64 i32))``; see the module's text."""
+    code = bytes.fromhex("02 01 7e 01 7f")
+    code += bytes.fromhex("3f 00 ad 20 00 ad 7c 22 01") + b"\x42" + signed(most) + b"\x56"  # total > most
+    code += bytes.fromhex("04 40 41 7f 0f 0b")  # if: return -1
+    code += b"\x20\x01\x23" + unsigned(limit) + b"\x58"  # total <= limit
+    code += bytes.fromhex("04 40 20 00 40 00 22 02 41 7f 47 04 40 20 02 0f 0b 0b")  # if it grows: return the old size
+    code += b"\x41\x01\x24" + unsigned(refused) + bytes.fromhex("41 7f 0b")
+    return code
+
+
+# --- code -----------------------------------------------------------------------------------------------------------
+
+_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
+_F32_ARITHMETIC = frozenset((*range(0x8D, 0x98), 0xB6))
+_F64_ARITHMETIC = frozenset((*range(0x9B, 0xA0), *range(0xA0, 0xA6), 0xBB))
+_PLAIN = frozenset((0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, *range(0x45, 0xC5), 0xD1))
+_BORING = re.compile(
+    rb"(?:["
+    + re.escape(bytes(sorted(_PLAIN - _F32_ARITHMETIC - _F64_ARITHMETIC)))
+    + rb"]|[\x02-\x04\x0c\x0d\x10\x12\x20-\x26\x41\x42\xd0\xd2]"
+    + _LEB
+    + rb"|[\x28-\x3e]"
+    + 2 * _LEB
+    + rb"|\x3f\x00|\x43.{4}|\x44.{8}|\xfc(?:[\x00-\x07]|\x0a\x00\x00|\x0b\x00)){0,2000}",
+    re.DOTALL,
+)
+"""Instructions that stay as they are; a bounded number, so that matching takes bounded memory."""
+
+_LANES_F32 = frozenset((0x5E, *range(0x67, 0x6B), 0xE3, *range(0xE4, 0xEA)))
+_LANES_F64 = frozenset((0x5F, 0x74, 0x75, 0x7A, 0x94, 0xEF, *range(0xF0, 0xF6)))
+_VECTOR_MEMORY = frozenset((*range(12), 92, 93))
+_VECTOR_BULK = (12, 13)
+_VECTOR_LANE = frozenset(range(21, 35))
+_VECTOR_MEMORY_LANE = frozenset(range(84, 92))
+_MISCELLANEOUS = {8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}
+"""Of the instructions behind 0xFC from ``memory.init`` on: how many indices follow."""
+
+_NANS = {
+    _F32: b"\x43" + struct.pack("<I", 0x7FC00000),
+    _F64: b"\x44" + struct.pack("<Q", 0x7FF8000000000000),
+}
+_EQUAL = {_F32: b"\x5b", _F64: b"\x61"}
+
+
+class _Body:
+    """One function's locals and code."""
+
+    def __init__(self, content: bytes, position: int, end: int, parameters: int, grow: int) -> None:
+        self.content = content
+        self.end = end
+        self.grow = grow
+        groups, self.position = read_unsigned(content, position)
+        self.groups = groups
+        self.groups_start = self.position
+        self.locals = parameters
+        for _ in range(groups):
+            count, self.position = read_unsigned(content, self.position)
+            self.locals += count
+            self.position += 1
+        self.code_start = self.position
+        self.added: dict[int, int] = {}
+        self.out = bytearray()
+
+    def rewritten(self) -> bytes:
+        content, end, out = self.content, self.end, self.out
+        position = self.code_start
+        while position < end:
+            match = _BORING.match(content, position, end)
+            assert match is not None
+            out += content[position : match.end()]
+            position = match.end()
+            if position < end:
+                position = self._one(content[position], position + 1)
+        head = content[self.groups_start : self.code_start]
+        added = b"".join(bytes((1, kind)) for kind in self.added)
+        return unsigned(self.groups + len(self.added)) + head + added + bytes(out)
+
+    def _one(self, code: int, position: int) -> int:
+        """Write the instruction `code`, whose immediates begin at `position`; returns where the next one begins."""
+        out = self.out
+        if code in _F32_ARITHMETIC or code in _F64_ARITHMETIC:
+            out.append(code)
+            self._canonical(_F32 if code in _F32_ARITHMETIC else _F64)
+            return position
+        if code == 0x40:
+            _, position = read_unsigned(self.content, position)
+            out += b"\x10" + unsigned(self.grow)
+            return position
+        if code == 0xFD:
+            return self._vector(position)
+        out.append(code)
+        if code == 0x0E:
+            count, position = read_unsigned(self.content, position)
+            out += unsigned(count)
+            return self._indices(position, count + 1)
+        if code == 0x1C:
+            count, position = read_unsigned(self.content, position)
+            out += unsigned(count) + self.content[position : position + count]
+            return position + count
+        if code == 0xFC:
+            which, position = read_unsigned(self.content, position)
+            out += unsigned(which)
+            return self._indices(position, _MISCELLANEOUS.get(which, 0))
+        if code in (0x11, 0x13):
+            return self._indices(position, 2)
+        if code in _PLAIN:
+            return position
+        # What is left is memory.size whose index has a longer encoding than it needs.
+        return self._indices(position, 1)
+
+    def _indices(self, position: int, count: int) -> int:
+        for _ in range(count):
+            value, position = read_unsigned(self.content, position)
+            self.out += unsigned(value)
+        return position
+
+    def _vector(self, position: int) -> int:
+        which, position = read_unsigned(self.content, position)
+        self.out += b"\xfd" + unsigned(which)
+        after = position
+        if which in _VECTOR_MEMORY or which in _VECTOR_MEMORY_LANE:
+            _, after = read_unsigned(self.content, after)
+            _, after = read_unsigned(self.content, after)
+        if which in _VECTOR_LANE or which in _VECTOR_MEMORY_LANE:
+            after += 1
+        if which in _VECTOR_BULK:
+            after += 16
+        self.out += self.content[position:after]
+        if which in _LANES_F32:
+            self._canonical_lanes(_NANS[_F32][1:] * 4, b"\xfd\x41")
+        elif which in _LANES_F64:
+            self._canonical_lanes(_NANS[_F64][1:] * 2, b"\xfd\x47")
+        return after
+
+    def _local(self, kind: int) -> bytes:
+        return unsigned(self.added.setdefault(kind, self.locals + len(self.added)))
+
+    def _canonical(self, kind: int) -> None:
+        mine = self._local(kind)
+        self.out += b"\x22" + mine + _NANS[kind] + b"\x20" + mine + b"\x20" + mine + _EQUAL[kind] + b"\x1b"
+
+    def _canonical_lanes(self, nans: bytes, equal: bytes) -> None:
+        mine = self._local(_V128)
+        self.out += b"\x22" + mine + b"\xfd\x0c" + nans + b"\x20" + mine + b"\x20" + mine + equal + b"\xfd\x52"

@@ -1,0 +1,331 @@
+"""A module's binary format as far as cells must know it without an engine: what it imports, exports and declares.
+
+Source: the WebAssembly core specification, 5.5 (modules); the proposals for threads, 64-bit memories and exceptions
+for the flags and kinds that they add. What is read here is checked against the bytes that are there; whether the rest
+is valid is for the engine to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .engine import Refused
+from .wasi import FUNCTIONS, MODULE
+
+MAGIC = b"\0asm\1\0\0\0"
+FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
+_TYPES, _IMPORTS, _FUNCTIONS, _TABLES, _MEMORIES, _EXPORTS, _START = 1, 2, 3, 4, 5, 7, 8
+_FUNCTION_TYPE = 0x60
+_REFERENCES = (0x63, 0x64)
+_TABLE_WITH_INITIALIZER = 0x40
+_I32, _I64 = 0x7F, 0x7E
+_HAS_MAXIMUM, _SHARED, _WIDE, _PAGE_SIZE = 1, 2, 4, 8
+_VALUES = {"i": _I32, "I": _I64}
+_MOST_ITEMS = 10_000_000
+"""More than any engine takes of anything."""
+
+
+class TooMuch(Exception):
+    """The module declares a larger minimum than it may have."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a memory (pages of 64 KiB) or a table (elements)."""
+
+    flags: int
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import; `kind` is :data:`FUNCTION` and so on, `type_index` that of a function's type."""
+
+    module: str
+    name: str
+    kind: int
+    type_index: int = -1
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a module says of itself. `types` holds parameters and results as the format's bytes."""
+
+    types: tuple[tuple[bytes, bytes], ...]
+    imports: tuple[Import, ...]
+    functions: tuple[int, ...]
+    """Type indices of the functions that it defines."""
+    tables: tuple[Limits, ...]
+    memories: tuple[Limits, ...]
+    exports: Mapping[str, tuple[int, int]]
+    """Name → kind and index."""
+    starts: bool
+    """Whether instantiating it runs code of its own."""
+
+    def signature(self, function: int) -> tuple[bytes, bytes]:
+        """Of the function with that index, imported ones first. Raises :exc:`Refused`."""
+        kinds = [item.type_index for item in self.imports if item.kind == FUNCTION]
+        try:
+            index = kinds[function] if function < len(kinds) else self.functions[function - len(kinds)]
+            return self.types[index]
+        except IndexError:
+            raise _invalid("a function or a type is missing") from None
+
+
+def parse(content: bytes) -> Module:
+    """Read `content`. Raises :exc:`Refused` for what is cut off, malformed, or of a proposal that no cell runs."""
+    types: list[tuple[bytes, bytes]] = []
+    imports: list[Import] = []
+    functions: list[int] = []
+    tables: list[Limits] = []
+    memories: list[Limits] = []
+    exports: dict[str, tuple[int, int]] = {}
+    starts = False
+    for kind, section in _sections(content):
+        if kind == _TYPES:
+            types += [_function_type(section) for _ in section.count()]
+        elif kind == _IMPORTS:
+            imports += [_import(section) for _ in section.count()]
+        elif kind == _FUNCTIONS:
+            functions += [section.number() for _ in section.count()]
+        elif kind == _TABLES:
+            tables += _tables(section)
+        elif kind == _MEMORIES:
+            memories += [_memory_limits(section) for _ in section.count()]
+        elif kind == _EXPORTS:
+            for _ in section.count():
+                name = section.name()
+                exports[name] = section.byte(), section.number()
+        elif kind == _START:
+            starts = True
+    if len(memories) > 1:
+        raise Refused("it has more than one memory, which no cell gives it")
+    return Module(tuple(types), tuple(imports), tuple(functions), tuple(tables), tuple(memories), exports, starts)
+
+
+def check(content: bytes) -> Module:
+    """What :func:`parse` finds, if it is a command of WASI preview 1. Raises :exc:`Refused`."""
+    module = parse(content)
+    for wanted in module.imports:
+        if wanted.module != MODULE:
+            raise Refused(f"it imports {_quoted(wanted.name)} from {_quoted(wanted.module)}; only {MODULE} is provided")
+        parameters = FUNCTIONS.get(wanted.name)
+        if parameters is None or wanted.kind != FUNCTION:
+            raise Refused(f"it imports {_quoted(wanted.name)} from {MODULE}, which has no such function")
+        expected = bytes(map(_VALUES.__getitem__, parameters)), b"" if wanted.name == "proc_exit" else bytes([_I32])
+        if not 0 <= wanted.type_index < len(module.types) or module.types[wanted.type_index] != expected:
+            raise Refused(f"it imports {_quoted(wanted.name)} from {MODULE} with another signature")
+    kind, index = module.exports.get("_start", (-1, 0))
+    if kind != FUNCTION:
+        raise Refused("it exports no function _start: only WASI commands run, neither libraries nor reactors")
+    if module.signature(index) != (b"", b""):
+        raise Refused("its function _start has parameters or results")
+    if module.exports.get("memory", (-1, 0))[0] != MEMORY:
+        raise Refused("it exports no memory named 'memory', as a WASI command must")
+    return module
+
+
+def cap_memory(content: bytes, max_pages: int) -> bytes:
+    """`content` with every memory's maximum at most `max_pages`: for engines that have no limit of their own.
+
+    Raises :exc:`TooMuch` where a minimum is larger, :exc:`Refused` for what cannot be read.
+    """
+    return _capped(content, _MEMORIES, max_pages)
+
+
+def cap_tables(content: bytes, max_elements: int) -> bytes:
+    """`content` with every table's maximum at most `max_elements`. Raises as :func:`cap_memory`."""
+    return _capped(content, _TABLES, max_elements)
+
+
+def _capped(content: bytes, wanted: int, most: int) -> bytes:
+    pieces = [MAGIC]
+    for kind, section in _sections(content):
+        body = section.rest
+        if kind == wanted:
+            written = bytearray()
+            count = 0
+            for _ in section.count():
+                count += 1
+                begin = section.position
+                _skip_to_limits(section, wanted)
+                written += section.since(begin)
+                limits = section.limits()
+                if limits.minimum > most:
+                    raise TooMuch
+                maximum = most if limits.maximum is None else min(limits.maximum, most)
+                written.append(limits.flags | _HAS_MAXIMUM)
+                written += _number(limits.minimum) + _number(maximum)
+                if limits.flags & _PAGE_SIZE:
+                    raise Refused("it has a memory with pages of another size, which no cell gives it")
+                if section.initializer_follows:
+                    raise Refused("it has a table with an initializer, which this engine does not know")
+            body = _number(count) + bytes(written)
+        pieces.append(bytes([kind]) + _number(len(body)) + body)
+    return b"".join(pieces)
+
+
+class _Section:
+    """Reads one section and nothing beyond its end."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self.position = 0
+        self.initializer_follows = False
+
+    @property
+    def rest(self) -> bytes:
+        return bytes(self._content[self.position :])
+
+    def since(self, begin: int) -> bytes:
+        return bytes(self._content[begin : self.position])
+
+    def byte(self) -> int:
+        if self.position >= len(self._content):
+            raise _invalid("a section is too short")
+        value = self._content[self.position]
+        self.position += 1
+        return value
+
+    def number(self, bits: int = 32) -> int:
+        """An unsigned number in LEB128."""
+        value = shift = 0
+        while True:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+            if shift >= bits:
+                raise _invalid("a number is too long")
+        if value >> bits:
+            raise _invalid("a number is too large")
+        return value
+
+    def count(self) -> Iterator[int]:
+        """As many items as the next number says: each takes a byte at least."""
+        count = self.number()
+        if count > min(len(self._content) - self.position, _MOST_ITEMS):
+            raise _invalid("a section is too short")
+        return iter(range(count))
+
+    def take(self, count: int) -> bytes:
+        if count > len(self._content) - self.position:
+            raise _invalid("a section is too short")
+        self.position += count
+        return bytes(self._content[self.position - count : self.position])
+
+    def name(self) -> str:
+        try:
+            return self.take(self.number()).decode()
+        except UnicodeDecodeError:
+            raise _invalid("a name is not UTF-8") from None
+
+    def value_type(self) -> bytes:
+        begin = self.position
+        if self.byte() in _REFERENCES:
+            self.number(40)
+        return self.since(begin)
+
+    def limits(self) -> Limits:
+        flags = self.byte()
+        bits = 64 if flags & _WIDE else 32
+        minimum = self.number(bits)
+        return Limits(flags, minimum, self.number(bits) if flags & _HAS_MAXIMUM else None)
+
+
+def _sections(content: bytes) -> Iterator[tuple[int, _Section]]:
+    if not content.startswith(MAGIC):
+        raise Refused("not a WebAssembly module")
+    view = memoryview(content)
+    whole = _Section(view[len(MAGIC) :])
+    seen = set()
+    while whole.position < len(view) - len(MAGIC):
+        kind = whole.byte()
+        size = whole.number()
+        begin = len(MAGIC) + whole.position
+        if size > len(view) - begin:
+            raise _invalid("a section is cut off")
+        if kind and kind in seen:
+            raise _invalid("a section comes twice")
+        seen.add(kind)
+        whole.position += size
+        yield kind, _Section(view[begin : begin + size])
+
+
+def _function_type(section: _Section) -> tuple[bytes, bytes]:
+    if section.byte() != _FUNCTION_TYPE:
+        raise Refused("it has types of structures or arrays, which no cell gives it")
+    parameters = b"".join(section.value_type() for _ in section.count())
+    return parameters, b"".join(section.value_type() for _ in section.count())
+
+
+def _import(section: _Section) -> Import:
+    module, name, kind = section.name(), section.name(), section.byte()
+    if kind == FUNCTION:
+        return Import(module, name, kind, section.number())
+    if kind == TABLE:
+        section.value_type()
+        section.limits()
+    elif kind == MEMORY:
+        _memory_limits(section)
+    elif kind == GLOBAL:
+        section.value_type()
+        section.byte()
+    elif kind == TAG:
+        section.byte()
+        section.number()
+    else:
+        raise _invalid("an import of an unknown kind")
+    return Import(module, name, kind)
+
+
+def _tables(section: _Section) -> Iterator[Limits]:
+    for _ in section.count():
+        _skip_to_limits(section, _TABLES)
+        yield section.limits()
+        if section.initializer_follows:
+            # Its length is not written down; the tables behind it are not looked at.
+            return
+
+
+def _skip_to_limits(section: _Section, kind: int) -> None:
+    if kind == _MEMORIES:
+        return
+    begin = section.position
+    if section.byte() == _TABLE_WITH_INITIALIZER:
+        section.byte()
+        section.initializer_follows = True
+    else:
+        section.position = begin
+    section.value_type()
+
+
+def _memory_limits(section: _Section) -> Limits:
+    limits = section.limits()
+    if limits.flags & _SHARED:
+        raise Refused("it shares a memory, and no cell runs threads")
+    if limits.flags & _WIDE:
+        raise Refused("it has a 64-bit memory (memory64), which no cell gives it")
+    if limits.flags & ~_HAS_MAXIMUM:
+        raise Refused("it has a memory of a kind that no cell gives it")
+    return limits
+
+
+def _number(value: int) -> bytes:
+    written = bytearray()
+    while True:
+        value, digit = value >> 7, value & 0x7F
+        written.append(digit | (0x80 if value else 0))
+        if not value:
+            return bytes(written)
+
+
+def _invalid(reason: str) -> Refused:
+    return Refused(f"not a valid WebAssembly module: {reason}")
+
+
+def _quoted(name: str) -> str:
+    return repr(name[:80])

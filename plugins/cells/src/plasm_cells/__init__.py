@@ -1,0 +1,1 @@
+"""Cells as the node sees them: see :mod:`plasm_cells.runtime`."""

@@ -1,0 +1,149 @@
+"""The node's end of a cell's socket: frames with caps, since a cell that was taken over may send anything."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from typing import Annotated
+
+import anyio
+import msgspec
+from plasm_cell.frames import MAX_HEADER, MAX_REPLY_HEADER, PREFIX, encode
+
+from plasm.ports import Verdict
+
+
+class CellGone(Exception):
+    """The cell closed its end: its process ended, or is about to."""
+
+
+class Garbage(Exception):
+    """The cell sent something that no cell of ours sends."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Ready(msgspec.Struct, tag_field="kind", tag="ready", forbid_unknown_fields=True):
+    pass
+
+
+class Begun(msgspec.Struct, tag_field="kind", tag="begun", forbid_unknown_fields=True):
+    pass
+
+
+class Compiled(msgspec.Struct, tag_field="kind", tag="compiled", forbid_unknown_fields=True):
+    starts: bool
+
+
+class Refused(msgspec.Struct, tag_field="kind", tag="refused", forbid_unknown_fields=True):
+    detail: str
+
+
+class Failed(msgspec.Struct, tag_field="kind", tag="failed", forbid_unknown_fields=True):
+    detail: str
+
+
+class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fields=True, kw_only=True):
+    verdict: Verdict
+    exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
+    trap: Annotated[str, msgspec.Meta(max_length=40)] | None = None
+    detail: str = ""
+    fuel: Count | None
+    peak_memory_bytes: Count | None
+    stdout_bytes: Count
+    stderr_bytes: Count
+    files: Annotated[list[tuple[str, Count]], msgspec.Meta(max_length=256)]
+    cpu_seconds: Seconds
+    wall_seconds: Seconds
+
+
+Reply = Ready | Begun | Compiled | Refused | Failed | Ended
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = msgspec.json.Decoder(Reply).decode
+
+
+def one_line(text: str) -> str:
+    """`text` fit to be shown: printable ASCII, the rest escaped, at most 300 characters."""
+    escaped = text[:300].encode("unicode_escape").decode("ascii")
+    return escaped if len(escaped) <= 300 else escaped[:299] + "…"
+
+
+class Channel:
+    """Frames over a non-blocking socket that this object owns."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._received = bytearray()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits to be read, not even the end: so it is with a cell that waits for a job."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return not self._received
+        except OSError:
+            return False
+        return False
+
+    async def send(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
+        """Send one frame; `descriptors` stay the caller's. Raises :exc:`CellGone`, :exc:`ValueError` (too large)."""
+        # Not by msgspec, which refuses the surrogates that stand for stray bytes of a command line.
+        encoded = _encode(header).encode()
+        if len(encoded) > MAX_HEADER:
+            raise ValueError("the arguments, the environment and the names of inputs are too large")
+        first = encode(encoded, len(body))
+        pieces = [first + body] if len(body) <= 65536 else [first, body]
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                try:
+                    if descriptors:
+                        sent = socket.send_fds(self._socket, [rest], descriptors)
+                        descriptors = ()
+                    else:
+                        sent = self._socket.send(rest)
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
+                except OSError:
+                    raise CellGone from None
+                else:
+                    rest = rest[sent:]
+
+    async def receive(self, most_body: int = 0) -> tuple[Reply, bytes]:
+        """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed."""
+        if not self._received:
+            await anyio.wait_readable(self._socket)
+        await self._fill(PREFIX.size)
+        header_length, body_length = PREFIX.unpack_from(self._received)
+        if header_length > MAX_REPLY_HEADER or body_length > most_body:
+            raise Garbage(f"a frame of {header_length} and {body_length} bytes")
+        begin = PREFIX.size + header_length
+        await self._fill(begin + body_length)
+        try:
+            reply = _decode(memoryview(self._received)[PREFIX.size : begin])
+        except (msgspec.MsgspecError, RecursionError):
+            raise Garbage("a malformed frame") from None
+        body = bytes(memoryview(self._received)[begin : begin + body_length])
+        del self._received[: begin + body_length]
+        return reply, body
+
+    async def _fill(self, count: int) -> None:
+        while len(self._received) < count:
+            try:
+                data = self._socket.recv(min(max(count - len(self._received), 4096), 1 << 20))
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+                continue
+            except OSError:
+                raise CellGone from None
+            if not data:
+                raise CellGone
+            self._received += data

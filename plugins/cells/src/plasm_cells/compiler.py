@@ -1,0 +1,215 @@
+"""Prepares modules: a first look, a compile cell with limits of its own, the result kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+
+from plasm.ports import Digest, NotRunnable, RuntimeFailed
+
+from .artifacts import Artifact, ArtifactFolder, HeldArtifacts, memory_file, seal
+from .cells import Cell
+from .cgroups import Group
+from .channel import CellGone, Compiled, Failed, Garbage, Refused, one_line
+from .options import CellOptions
+from .preamble import check_preamble
+from .warmparents import Starter, WarmParent
+
+_ATTEMPTS = 3
+"""A compile cell may be killed from outside; the module did nothing wrong then."""
+_MARGIN_BYTES = 256 << 20
+
+
+class _NotTheModule(Exception):
+    """No compile cell could be had, or it was killed, and not for what the module did."""
+
+
+@dataclass(eq=False)
+class _Turn:
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    users: int = 0
+
+
+class Compiler:
+    """Finds compiled modules and makes those that are missing, each once."""
+
+    def __init__(
+        self,
+        starter: Starter,
+        make_group: Callable[[], Group | None],
+        held: HeldArtifacts,
+        folder: ArtifactFolder | None,
+        options: CellOptions,
+        slots: int,
+        log: logging.Logger,
+    ) -> None:
+        self._starter = starter
+        self._make_group = make_group
+        self._group: Group | None = None
+        self._parent: WarmParent | None = None
+        self._starting = anyio.Lock()
+        self._held = held
+        self._folder = folder
+        self._options = options
+        self._log = log
+        self._at_once = anyio.Semaphore(slots)
+        # What stays in memory was written by compile cells, and counts as theirs.
+        self._group_bytes = slots * (options.compile_memory_bytes + options.artifact_bytes) + options.held_bytes
+        self._turns: dict[Digest, _Turn] = {}
+
+    def prepared(self, digest: Digest) -> bool:
+        return digest in self._held or (self._folder is not None and self._folder.has(digest))
+
+    async def find(self, digest: Digest) -> Artifact | None:
+        """With a descriptor that the caller closes."""
+        found = self._held.get(digest)
+        if found is not None or self._folder is None or not self._folder.has(digest):
+            return found
+        async with self._turn(digest):
+            if digest not in self._held:
+                loaded = await to_thread.run_sync(self._folder.load, digest)
+                if loaded is not None:
+                    self._held.add(digest, loaded)
+        return self._held.get(digest)
+
+    async def prepare(self, digest: Digest, module: bytes) -> None:
+        """See :meth:`plasm.ports.Runtime.prepare`."""
+        check_preamble(module, self._options.module_bytes)
+        found = await self.find(digest)
+        if found is not None:
+            os.close(found.descriptor)
+            return
+        async with self._turn(digest):
+            if digest in self._held:
+                return
+            # Keeping it takes descriptors as well, so that is bounded too.
+            async with self._at_once:
+                self._held.add(digest, await self._compile(module))
+                if self._folder is not None:
+                    await self._keep(digest, self._folder)
+
+    def forget(self, digest: Digest) -> None:
+        """The compiled module does not load: it is of another machine, or was damaged."""
+        self._held.discard(digest)
+        if self._folder is not None:
+            self._folder.discard(digest)
+
+    async def _keep(self, digest: Digest, folder: ArtifactFolder) -> None:
+        try:
+            copy = self._held.get(digest)
+        except RuntimeFailed as error:
+            self._log.warning("a compiled module could not be kept: %s", error)
+            return
+        if copy is None:
+            return
+        try:
+            await to_thread.run_sync(folder.store, digest, copy)
+        except OSError as error:
+            self._log.warning("a compiled module could not be kept: %s", error.strerror)
+        finally:
+            os.close(copy.descriptor)
+
+    async def _compile(self, module: bytes) -> Artifact:
+        reason = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._compile_once(module)
+            except _NotTheModule as problem:
+                reason = str(problem)
+        raise RuntimeFailed(reason)
+
+    async def _compile_once(self, module: bytes) -> Artifact:
+        source, target = -1, -1
+        try:
+            parent = await self._warm()
+            cell = await parent.fork(self._options.artifact_bytes, self._options.start_seconds)
+        except RuntimeFailed as failure:
+            raise _NotTheModule(str(failure)) from None
+        try:
+            source = await to_thread.run_sync(memory_file, "module", module)
+            target = memory_file("compiled")
+            compiled = await self._ask(cell, source, target, len(module))
+        except BaseException:
+            if target >= 0:
+                os.close(target)
+            raise
+        finally:
+            if source >= 0:
+                os.close(source)
+            await cell.end()
+        try:
+            seal(target)
+            size = os.fstat(target).st_size
+        except OSError as error:
+            os.close(target)
+            raise RuntimeFailed(f"the compiled module could not be sealed: {error.strerror}") from None
+        if not size:
+            os.close(target)
+            raise RuntimeFailed("the process that compiles wrote nothing")
+        return Artifact(target, size, compiled.starts)
+
+    async def _warm(self) -> WarmParent:
+        async with self._starting:
+            if self._parent is None or self._parent.lost:
+                if self._group is None:
+                    self._group = self._make_group()
+                    if self._group is not None:
+                        self._group.limit(self._group_bytes + _MARGIN_BYTES)
+                self._parent = await self._starter.start(
+                    "compile", self._options.start_seconds, self._group, lambda: None
+                )
+            return self._parent
+
+    async def _ask(self, cell: Cell, source: int, target: int, module_bytes: int) -> Compiled:
+        """What the cell says of the module. Raises :exc:`NotRunnable`, :exc:`RuntimeFailed` or :exc:`_NotTheModule`."""
+        options = self._options
+        job = {
+            "module_bytes": module_bytes,
+            "memory_bytes": options.compile_memory_bytes,
+            "seconds": options.compile_seconds,
+        }
+        limits = f"{options.compile_seconds:g} s and {options.compile_memory_bytes >> 20} MiB"
+        problem = "the process that compiles sent what it should not"
+        reply = None
+        try:
+            with anyio.fail_after(options.compile_seconds):
+                await cell.channel.send(job, descriptors=(source, target))
+                reply, _ = await cell.channel.receive()
+        except TimeoutError:
+            problem = f"compiling the module takes more than {options.compile_seconds:g} s"
+        except CellGone:
+            died_by_itself = not cell.killed
+            death = await cell.end()
+            starved = self._group is not None and self._group.starved()
+            if died_by_itself and death.code == -signal.SIGKILL and not starved:
+                raise _NotTheModule("processes that compile are killed before they are done") from None
+            problem = f"compiling the module ended by {death}; it may use {limits}"
+        except Garbage:
+            pass
+        match reply:
+            case Compiled():
+                return reply
+            case Refused(detail=detail):
+                raise NotRunnable(one_line(detail))
+            case Failed(detail=detail):
+                problem = f"the module could not be compiled: {one_line(detail)}"
+        raise RuntimeFailed(problem)
+
+    @asynccontextmanager
+    async def _turn(self, digest: Digest) -> AsyncIterator[None]:
+        turn = self._turns.setdefault(digest, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[digest]

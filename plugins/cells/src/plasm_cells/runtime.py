@@ -1,0 +1,248 @@
+"""A runtime of cells for one engine: prepares modules and runs them in processes other than the node's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+from plasm_cell import wasi
+from plasm_cell.lockdown import Walls
+
+from plasm.drivers import DriverUnavailable, Scope
+from plasm.ports import Digest, Engine, Guarded, Invocation, Outcome, Runtime, RuntimeFailed
+
+from . import cgroups, guards, seccomp
+from .artifacts import Artifact, ArtifactFolder, HeldArtifacts
+from .compiler import Compiler
+from .execution import Execution, NotBegun, NotLoaded, check
+from .guards import Machine, Probe
+from .options import CellOptions
+from .slots import Slot
+from .spec import EngineSpec
+from .warmparents import Role, Starter
+
+_CLOSE_SECONDS = 2.0
+"""For killed processes to be reaped; the kernel frees a few hundred megabytes in a tenth of that."""
+_ATTEMPTS = 3
+"""A cell that stood ready may have been killed from outside before its job began; the job goes to another."""
+
+
+def check_walls(options: CellOptions, probe: Probe = guards.probe) -> Machine:
+    """What this machine can put around cells. Blocks for some tens of milliseconds.
+
+    Raises :exc:`DriverUnavailable` where it lacks a wall and the options do not allow that.
+    """
+    machine = probe(options.user)
+    if machine.weaknesses and not options.allow_weaker:
+        lacks = "; ".join(weakness.lack for weakness in machine.weaknesses)
+        mends = "; ".join(weakness.mend for weakness in machine.weaknesses)
+        raise DriverUnavailable(lacks, f"{mends}, or set allow_weaker = true")
+    return machine
+
+
+@asynccontextmanager
+async def open_runtime(
+    scope: Scope, options: CellOptions, spec: EngineSpec, probe: Probe = guards.probe
+) -> AsyncIterator[CellRuntime]:
+    """A :class:`CellRuntime` whose processes are gone when the block is left, within two seconds or so.
+
+    Raises :exc:`DriverUnavailable`, see :func:`check_walls`.
+    """
+    machine = await to_thread.run_sync(check_walls, options, probe)
+    engine = Engine(
+        name=spec.name,
+        version=spec.version,
+        configuration={**spec.configuration, "wasi": wasi.VERSION, "architecture": platform.machine()},
+    )
+    held = HeldArtifacts(options.held_bytes)
+    folder = _folder(scope, engine, options)
+    groups = await to_thread.run_sync(cgroups.find)
+    if groups is not None:
+        await to_thread.run_sync(groups.sweep)
+    make_group = (lambda: None) if groups is None else groups.make
+    count = options.slots or os.cpu_count() or 1
+    named = (*machine.guards, *(() if groups is None else (f"cgroup:v{groups.version}",)))
+    weaknesses = tuple(map(str, machine.weaknesses))
+    tasks = anyio.create_task_group()
+    starter = Starter(spec, partial(_walls, machine, spec), tasks)
+    slots = [Slot(starter, make_group, options.spares, options.start_seconds, scope.log) for _ in range(count)]
+    compiler = Compiler(starter, make_group, held, folder, options, count, scope.log)
+    runtime = CellRuntime(engine, spec, options, slots, tasks, starter, compiler, named, weaknesses)
+    failure = None
+    try:
+        async with tasks:
+            try:
+                runtime.tend(slots[0])
+                yield runtime
+            except Exception as error:
+                # What the caller raises leaves the block as it is and not in the task group's exception group.
+                failure = error
+            finally:
+                tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_CLOSE_SECONDS):
+                for slot in slots:
+                    await slot.close()
+                await starter.end_all()
+            if groups is not None:
+                for path in await groups.remove():
+                    scope.log.warning("the control group %s could not be removed", path)
+        held.clear()
+    if failure is not None:
+        raise failure
+
+
+def _walls(machine: Machine, spec: EngineSpec, role: Role, system_calls: tuple[str, ...]) -> Walls:
+    compiles = role == "compile"
+    threads = compiles and spec.compile_threads
+    program = seccomp.program(system_calls, compiles=compiles, threads=threads) if machine.seccomp else b""
+    return Walls(machine.uid, machine.gid, machine.landlock, program, threads)
+
+
+def _folder(scope: Scope, engine: Engine, options: CellOptions) -> ArtifactFolder | None:
+    if scope.home is None:
+        return None
+    configuration = json.dumps(dict(engine.configuration), sort_keys=True)
+    folder = ArtifactFolder(
+        scope.home / "compiled", f"{engine.name} {engine.version} {configuration}", options.cache_bytes
+    )
+    try:
+        folder.open()
+    except OSError as error:
+        scope.log.warning("compiled modules are kept in memory only: %s", error.strerror)
+        return None
+    return folder
+
+
+class CellRuntime:
+    """See :class:`plasm.ports.Runtime`; open it with :func:`open_runtime`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        spec: EngineSpec,
+        options: CellOptions,
+        slots: list[Slot],
+        tasks: TaskGroup,
+        starter: Starter,
+        compiler: Compiler,
+        guarded: tuple[str, ...],
+        weaknesses: tuple[str, ...],
+    ) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._options = options
+        self._slots = slots
+        self._tasks = tasks
+        self._starter = starter
+        self._compiler = compiler
+        self._guards = guarded
+        self._weaknesses = weaknesses
+        self._at_once = anyio.Semaphore(len(slots), fast_acquire=True)
+        self._free = list(reversed(slots))
+        self._runs = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def isolation(self) -> str:
+        return self._options.isolation
+
+    @property
+    def slots(self) -> int:
+        return len(self._slots)
+
+    @property
+    def guards(self) -> Sequence[str]:
+        return self._guards
+
+    @property
+    def weaknesses(self) -> Sequence[str]:
+        return self._weaknesses
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes that are alive."""
+        return self._starter.pids
+
+    async def prepare(self, digest: Digest, module: bytes) -> None:
+        await self._compiler.prepare(digest, module)
+
+    def prepared(self, digest: Digest) -> bool:
+        return self._compiler.prepared(digest)
+
+    async def run(self, invocation: Invocation) -> Outcome:
+        check(invocation, counts_fuel=self._spec.counts_fuel)
+        reuse = self._options.isolation == "reused" and invocation.trusted
+        async with self._at_once:
+            slot = self._take_slot(invocation.module if reuse else None)
+            try:
+                return await self._run_in(slot, invocation, reuse)
+            finally:
+                self._free.append(slot)
+
+    async def _run_in(self, slot: Slot, invocation: Invocation, reuse: bool) -> Outcome:
+        artifact = await self._compiler.find(invocation.module)
+        if artifact is None:
+            raise KeyError(invocation.module)
+        try:
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(NotBegun):
+                    return await self._run_once(slot, invocation, artifact, reuse)
+        except NotLoaded as error:
+            self._compiler.forget(invocation.module)
+            if artifact.stored:
+                raise KeyError(invocation.module) from None
+            raise RuntimeFailed(f"the compiled module does not load: {error}") from None
+        except ValueError as error:
+            raise RuntimeFailed(str(error)) from None
+        finally:
+            os.close(artifact.descriptor)
+        raise RuntimeFailed("processes for jobs end before a job begins in them")
+
+    async def _run_once(self, slot: Slot, invocation: Invocation, artifact: Artifact, reuse: bool) -> Outcome:
+        cell = await slot.take(kept=reuse)
+        execution = Execution(cell, slot.group, invocation, artifact, self._options.start_seconds, reuse)
+        try:
+            outcome, reusable = await execution.run()
+        except BaseException:
+            await cell.end()
+            raise
+        if reusable:
+            await slot.keep(cell)
+        return outcome
+
+    def _take_slot(self, wanted: Digest | None) -> Slot:
+        """A free one, the best for the job: one whose kept cell has the module, then one that stands ready."""
+        self._runs += 1
+        if self._runs > 1:
+            # A command that runs one job needs one warm parent; a node will need them all.
+            for slot in self._slots:
+                self.tend(slot)
+        best = max(self._free, key=lambda slot: (slot.holds(wanted) if wanted else 0, slot.ready, slot.tended))
+        self._free.remove(best)
+        self.tend(best)
+        return best
+
+    def tend(self, slot: Slot) -> None:
+        """Start its warm parent, unless that was done."""
+        if not slot.tended:
+            slot.tended = True
+            self._tasks.start_soon(slot.tend)
+
+
+if TYPE_CHECKING:
+    _: type[Runtime] = CellRuntime
+    _guarded: type[Guarded] = CellRuntime

@@ -1,0 +1,102 @@
+"""Control groups are made where that is possible, hold, and are removed; those of nodes that are gone too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plasm_cells import cgroups
+
+from plasm.ports import Verdict
+
+MIB = 1 << 20
+FOUND = cgroups.find()
+POSSIBLE = pytest.mark.skipif(FOUND is None, reason="no control group can be made here")
+
+
+def _made() -> set[Path]:
+    assert FOUND is not None
+    return set(FOUND.parent.glob(f"plasm-{os.getpid()}-*"))
+
+
+@POSSIBLE
+@pytest.mark.anyio
+async def test_a_group_for_each_slot_holds_its_cells_and_goes_with_the_runtime(bench: Any) -> None:
+    before = _made()
+    async with bench.open(slots=1) as runtime:
+        assert any(guard.startswith("cgroup:v") for guard in runtime.guards)
+        outcome = await bench.run(runtime, "x = bytearray(64 << 20)\nlayer.stdout += b'ok'")
+        assert outcome.stdout == b"ok"
+        assert outcome.usage.peak_process_bytes is not None
+        assert 64 * MIB <= outcome.usage.peak_process_bytes < 256 * MIB
+        small = await bench.run(runtime, "pass")
+        assert small.usage.peak_process_bytes is not None
+        assert small.usage.peak_process_bytes < 64 * MIB
+        inside = {int(pid) for folder in _made() - before for pid in (folder / "cgroup.procs").read_text().split()}
+        assert runtime.pids <= inside
+    assert _made() == before
+
+
+@POSSIBLE
+@pytest.mark.anyio
+async def test_what_the_group_kills_is_out_of_memory_and_not_a_cell_that_died(bench: Any) -> None:
+    # Shared memory is not what RLIMIT_DATA counts.
+    hog = """
+        held = mmap.mmap(-1, 2 << 30)
+        for page in range(0, 2 << 30, 4096):
+            held[page] = 1
+    """
+    async with bench.open(slots=1) as runtime:
+        outcome = await bench.run(runtime, hog, memory_bytes=MIB, output_bytes=MIB, file_bytes=MIB)
+        assert outcome.verdict is Verdict.OUT_OF_MEMORY, outcome
+        await bench.check_honest(runtime)
+
+
+@POSSIBLE
+def test_groups_of_nodes_that_are_gone_are_swept_and_others_are_not() -> None:
+    assert FOUND is not None
+    gone = FOUND.parent / "plasm-4194304999-1-feed"
+    reused = FOUND.parent / "plasm-1-1-feed"
+    ours = FOUND.make()
+    assert ours is not None
+    try:
+        gone.mkdir()
+        reused.mkdir()
+        FOUND.sweep()
+        assert not gone.exists()
+        assert not reused.exists(), "the number is another process's now"
+        assert ours.folder.exists()
+    finally:
+        ours.close()
+        ours.folder.rmdir()
+
+
+def _tree(root: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+
+
+def test_where_nothing_is_mounted_or_writable_there_are_none(tmp_path: Path) -> None:
+    _tree(tmp_path, {"proc/cgroup": "0::/user.slice\n"})
+    assert cgroups.find(tmp_path / "fs", tmp_path / "proc") is None
+    assert cgroups.find(tmp_path / "fs", tmp_path / "nowhere") is None
+    _tree(tmp_path, {"proc/cgroup": "4:memory:/a\n0::/\n", "fs/memory/a/x": ""})
+    assert cgroups.find(tmp_path / "fs", tmp_path / "proc") is None
+
+
+def test_limits_peaks_and_kills_are_those_of_version_2(tmp_path: Path) -> None:
+    names = ("cgroup.procs", "memory.max", "memory.swap.max", "memory.peak", "memory.events")
+    _tree(tmp_path, dict.fromkeys(names, "0"))
+    group = cgroups.Group(tmp_path, 2)
+    assert group.adopt(os.getpid())
+    group.limit(4096)
+    (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    assert group.starved()
+    assert not group.starved(), "each death counts once"
+    (tmp_path / "memory.peak").write_text("12345\n")
+    assert group.peak == 12345
+    assert ((tmp_path / "memory.max").read_text(), (tmp_path / "memory.swap.max").read_text()) == ("4096", "0")
+    group.close()

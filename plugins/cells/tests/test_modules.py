@@ -1,0 +1,109 @@
+"""What cells learn of a module without an engine: read within bounds, checked the same way for all engines."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import wasmtime
+from hypothesis import given
+from hypothesis import strategies as st
+from plasm_cell.engine import Refused
+from plasm_cell.modules import FUNCTION, MAGIC, MEMORY, TooMuch, cap_memory, cap_tables, check, parse
+
+HELLO = (Path(__file__).parents[3] / "examples" / "hello.wasm").read_bytes()
+MODULES = sorted((Path(__file__).parents[3] / "tests" / "modules").glob("*.wat"))
+
+
+def _binary(text: str) -> bytes:
+    return bytes(wasmtime.wat2wasm(text))
+
+
+COMMAND = '(memory (export "memory") 1) (func (export "_start"))'
+
+
+def test_imports_exports_memories_and_the_start_section_are_found() -> None:
+    module = check(HELLO)
+    assert {item.module for item in module.imports} == {"wasi_snapshot_preview1"}
+    assert (module.exports["_start"][0], module.exports["memory"][0]) == (FUNCTION, MEMORY)
+    assert not module.starts
+    assert check(_binary(f"(module {COMMAND} (start 0))")).starts
+    found = parse(_binary("(module (memory 2 7) (table 3 funcref) (table 1 9 externref))"))
+    assert [(limits.minimum, limits.maximum) for limits in found.memories] == [(2, 7)]
+    assert [(limits.minimum, limits.maximum) for limits in found.tables] == [(3, None), (1, 9)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_what_the_engine_takes_can_be_read(path: Path) -> None:
+    parse(_binary(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('(module (memory (export "memory") 1))', "no function _start"),
+        ('(module (func (export "_start")))', "no memory"),
+        ('(module (memory (export "memory") 1) (global (export "_start") i32 (i32.const 0)))', "no function _start"),
+        ('(module (memory (export "memory") 1) (func (export "_start") (result i32) i32.const 0))', "parameters"),
+        (f'(module (import "env" "x" (func)) {COMMAND})', "only wasi_snapshot_preview1"),
+        ('(module (import "env" "m" (memory 1)) (func (export "_start")))', "only wasi_snapshot_preview1"),
+        (f'(module (import "wasi_snapshot_preview1" "nothing" (func)) {COMMAND})', "no such function"),
+        (f'(module (import "wasi_snapshot_preview1" "fd_close" (func)) {COMMAND})', "another signature"),
+        (f'(module (import "wasi_snapshot_preview1" "fd_close" (global i32)) {COMMAND})', "no such function"),
+        ('(module (memory (export "memory") 1 1 shared) (func (export "_start")))', "threads"),
+        ('(module (memory (export "memory") i64 1) (func (export "_start")))', "memory64"),
+        ('(module (memory (export "memory") 1) (memory 1) (func (export "_start")))', "more than one memory"),
+        (f"(module (type (struct)) {COMMAND})", "structures"),
+    ],
+)
+def test_what_no_cell_runs_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        check(_binary(text))
+
+
+@pytest.mark.parametrize("content", [b"", MAGIC[:-1], MAGIC + b"\1", MAGIC + b"\1\xff\xff\xff\xff\x7f", HELLO[:-7]])
+def test_what_is_cut_off_is_refused(content: bytes) -> None:
+    with pytest.raises(Refused, match="not a"):
+        check(content)
+
+
+def test_a_memory_gets_a_maximum_and_keeps_a_smaller_one() -> None:
+    for declared, capped in (("1", 10), ("1 5", 5), ("1 100", 10), ("10 10", 10)):
+        content = cap_memory(_binary(f'(module (memory (export "memory") {declared}) (func (export "_start")))'), 10)
+        (limits,) = parse(content).memories
+        assert limits.maximum == capped
+        wasmtime.Module.validate(wasmtime.Engine(), content)
+    with pytest.raises(TooMuch):
+        cap_memory(_binary("(module (memory 11))"), 10)
+
+
+def test_tables_get_a_maximum() -> None:
+    content = cap_tables(_binary("(module (table 1 funcref) (table 2 5 externref))"), 7)
+    assert [limits.maximum for limits in parse(content).tables] == [7, 5]
+    wasmtime.Module.validate(wasmtime.Engine(), content)
+    with pytest.raises(TooMuch):
+        cap_tables(_binary("(module (table 8 funcref))"), 7)
+
+
+def test_a_module_without_memories_or_tables_is_not_changed() -> None:
+    content = _binary('(module (func (export "f")))')
+    assert cap_tables(cap_memory(content, 1), 1) == content
+
+
+@given(st.data())
+def test_any_change_to_a_module_is_read_or_refused(data: st.DataObject) -> None:
+    changed = bytearray(HELLO[: data.draw(st.integers(8, len(HELLO)))])
+    for _ in range(data.draw(st.integers(1, 5))):
+        # The first sections hold what is looked at.
+        position = data.draw(st.integers(8, min(len(changed), 400)))
+        changed[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    for read in (check, lambda content: cap_memory(content, 10), lambda content: cap_tables(content, 10)):
+        with contextlib.suppress(Refused, TooMuch):
+            read(bytes(changed))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with contextlib.suppress(Refused):
+        check(MAGIC + content)
