@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import wasmtime
-from plasm_wasmtime.cell.compiling import configure
+from plasm_wasmtime.engine import configure
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello.wasm"
 _LONGEST_OUTPUT = 65536

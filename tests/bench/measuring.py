@@ -22,6 +22,7 @@ from tests.bench.processes import ROOT, START_SECONDS, Child, ChildFailed, NodeP
 
 CONFIG = """[node]
 slots = 2
+trust = "anyone"
 
 [runtime.wasmtime]
 isolation = "reused"

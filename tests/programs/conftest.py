@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.processes import ROOT, Cli, RunningNode, running_node
 
 PROGRAMS = ROOT / "examples" / "programs"
-COMPILED = Path("wasmtime", "compiled")
+COMPILED = Path("cache", "wasmtime", "compiled")
 PATIENCE = "[runtime.wasmtime]\ncompile_seconds = 600\n"
 """CPython takes three quarters of a minute of a processor, which a test run shares."""
 
@@ -58,7 +58,8 @@ def runtimes(local: Cli) -> dict[str, str]:
 def worker(local: Cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     """A node that finds compiled what the command line has compiled."""
     home = tmp_path_factory.mktemp("worker") / "home"
-    home.mkdir(mode=0o700)
+    for folder in (home, home / COMPILED.parts[0], (home / COMPILED).parent):
+        folder.mkdir(mode=0o700)
     (home / "config.toml").write_text(PATIENCE)
     if (local.home / COMPILED).exists():
         shutil.copytree(local.home / COMPILED, home / COMPILED)

@@ -23,6 +23,7 @@ from tests.soak.mixed import MixedSoak
 
 _CONFIG = """[node]
 slots = 2
+trust = "anyone"
 
 [runtime.wasmtime]
 isolation = "{isolation}"
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="of both parts together, setting up aside")
     parser.add_argument("--quick", action="store_true", help="one minute")
     parser.add_argument("--only", choices=("kill", "mixed"), help="one part, which gets all of the time")
-    parser.add_argument("--isolation", choices=("process", "reused"), default="process", help="of the node's runtime")
+    parser.add_argument("--isolation", choices=("cell", "reused"), default="cell", help="of the node's runtime")
     parser.add_argument("--run", default=secrets.token_hex(4), help="names the jobs and the instants of the kills")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()

@@ -26,8 +26,8 @@ _MODULES_HELD = 140
 _SAY_SECONDS = 60.0
 _REST_SECONDS = 15.0
 _LOOK_SECONDS = 0.2
-_READY_PROCESSES = 4
-"""With two slots: as many spares, and one for each slot's job that was cancelled while it waited for its process."""
+_READY_PROCESSES = 5
+"""With two slots: a warm parent and a spare for each, and the warm parent of what compiles."""
 
 Say = Callable[[str], None]
 

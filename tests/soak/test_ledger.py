@@ -43,7 +43,7 @@ def result_of(case: Case, *, verdict: Verdict | None = None, stdout: bytes | Non
         job=case.submission.job,
         outcome=outcome,
         engine=Engine(name="engine", version="1", configuration={}),
-        isolation="process",
+        isolation="cell",
         node=NODE,
         client=CLIENT,
         nonce=case.submission.nonce,

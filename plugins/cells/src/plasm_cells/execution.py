@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -252,6 +252,7 @@ def _files(reply: Ended, body: bytes) -> Mapping[str, bytes] | None:
         and sum(sizes) == len(body)
         and len(reply.files) <= _MOST_FILES
         and len({path for path, _ in reply.files}) == len(reply.files)
+        and {path for path, _ in reply.files}.isdisjoint(_folders(path for path, _ in reply.files))
         and all(_is_path(path) and len(path.encode()) <= _LONGEST_PATH for path, _ in reply.files)
         and math.isfinite(reply.cpu_seconds + reply.wall_seconds)
     )
@@ -259,6 +260,11 @@ def _files(reply: Ended, body: bytes) -> Mapping[str, bytes] | None:
         return None
     ends = list(itertools.accumulate(sizes))[1:]
     return {path: body[start : start + size] for (path, size), start in zip(reply.files, ends, strict=False)}
+
+
+def _folders(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield from (path[:end] for end, character in enumerate(path) if character == "/")
 
 
 def _is_path(path: str) -> bool:

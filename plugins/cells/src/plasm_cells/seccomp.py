@@ -32,12 +32,15 @@ _BOTH: Final = (
         "poll",
     ),
     "fstat",
-    *("mmap", "mprotect", "munmap", "madvise", "mremap", "brk"),
+    *("mprotect", "munmap", "madvise", "mremap", "brk"),
     *("futex", "sched_yield", "sched_getaffinity", "rseq", "set_robust_list", "restart_syscall"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"),
     *("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "times", "getrusage"),
     *("getpid", "gettid", "getppid", "getrandom", "exit", "exit_group"),
 )
+_MAP_KIND: Final = 0x0F | 0x100
+"""``MAP_TYPE`` and ``MAP_GROWSDOWN``: of all kinds of memory ``RLIMIT_DATA`` counts private mappings alone."""
+_MAP_PRIVATE: Final = 0x02
 _COMPILE: Final = ("pwrite64", "pwritev", "ftruncate")
 _TRIED: Final = (
     *("open", "openat", "openat2", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getcwd"),
@@ -91,6 +94,7 @@ def program(engine_calls: Sequence[str], *, compiles: bool, threads: bool = Fals
         allowed = dict.fromkeys((*_BOTH, *(_COMPILE if compiles else ()), *engine_calls))
         for name in allowed:
             add(library.ALLOW, name)
+        add(library.ALLOW, "mmap", library.Arg(3, library.MASKED_EQ, _MAP_KIND, _MAP_PRIVATE))
         for name in _TRIED:
             if name not in allowed:
                 add(refused, name)

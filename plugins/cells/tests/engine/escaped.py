@@ -37,13 +37,13 @@ wasi.Wasi = Layer  # type: ignore[misc]
 
 
 def compile_module(module: bytes) -> Compiled:
-    source = module[len(PREAMBLE) :].decode()
+    try:
+        source = module[len(PREAMBLE) :].decode()
+        compile(source, "guest", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise Refused(f"not Python: {error}") from None
     if source.startswith("#compile "):
         exec(source, _names())
-    try:
-        compile(source, "guest", "exec")
-    except SyntaxError as error:
-        raise Refused(f"not Python: {error.msg}") from None
     return Compiled(module, False)
 
 

@@ -63,7 +63,8 @@ def check_library() -> None:
     except (ImportError, OSError) as error:
         raise DriverUnavailable(
             f"py-libp2p cannot be imported: {error}",
-            "apt-get install gcc libgmp-dev; then pip install --force-reinstall . ./plugins/libp2p in a checkout of Plasm",
+            "apt-get install gcc libgmp-dev;"
+            " then pip install --force-reinstall . ./plugins/libp2p in a checkout of Plasm",
         ) from error
 
 

@@ -251,7 +251,10 @@ def _taken(error: Any, trap: Any) -> tuple[str | None, str | None]:
     if trap:
         taken = wasmtime.Trap._from_ptr(trap)
         code = taken.trap_code
-        name = code.name.lower() if code is not None else "stopped"
+        if code is not None:
+            name = code.name.lower()
+        else:
+            name = "uncaught_exception" if "thrown Wasm exception" in str(taken) else "stopped"
         taken.close()
     text = None
     if error:
