@@ -6,24 +6,34 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 
 from plasm.errors import leaves
+from tests.bench.amounts import FULL, QUICK
 from tests.bench.bare import WrongResult
-from tests.bench.measuring import FULL, QUICK, measure
+from tests.bench.measuring import measure
 from tests.bench.processes import ChildFailed
+
+_LEAST_MEMORY_JOBS = 100
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure Plasm beside Dask's LocalCluster.")
+    parser = argparse.ArgumentParser(prog="bench", description="Measure Plasm beside Dask and Ray.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and a smaller fleet")
+    parser.add_argument("--memory-jobs", type=int, metavar="N", help="while memory is watched; 0 leaves that out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
+    amounts = QUICK if arguments.quick else FULL
+    if arguments.memory_jobs is not None:
+        if arguments.memory_jobs and arguments.memory_jobs < _LEAST_MEMORY_JOBS:
+            parser.error(f"--memory-jobs is 0 or at least {_LEAST_MEMORY_JOBS}")
+        amounts = replace(amounts, memory_jobs=arguments.memory_jobs)
     with tempfile.TemporaryDirectory(prefix="plasm-bench-") as folder:
         try:
-            report = anyio.run(measure, QUICK if arguments.quick else FULL, Path(folder), _say)
+            report = anyio.run(measure, amounts, Path(folder), _say)
         except KeyboardInterrupt:
             return 130
         except Exception as error:

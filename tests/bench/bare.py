@@ -1,43 +1,43 @@
-"""The same module by bare wasmtime-py: compiled once in a process, a store and an instance of its own for each job."""
+"""Modules by bare wasmtime-py with its default settings: compiled once in a process, with a store for each run."""
 
 from __future__ import annotations
 
 import functools
 import os
+import time
 from pathlib import Path
 
 import wasmtime
-from plasm_wasmtime.engine import configure
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello.wasm"
-_LONGEST_OUTPUT = 65536
+from tests.bench.programs import HELLO, binary
+
+_LONGEST_OUTPUT = 1 << 20
 
 
 class WrongResult(Exception):
-    """A job's output is not its input back to front."""
+    """A job's output is not what it should be."""
 
 
 @functools.cache
 def _compiled(path: Path) -> tuple[wasmtime.Engine, wasmtime.InstancePre]:
-    engine = wasmtime.Engine(configure())
+    engine = wasmtime.Engine()
     linker = wasmtime.Linker(engine)
     linker.define_wasi()
-    return engine, linker.instantiate_pre(wasmtime.Module.from_file(engine, str(path)))
+    return engine, linker.instantiate_pre(wasmtime.Module(engine, binary(path)))
 
 
-def run_hello(stdin: bytes) -> bytes:
-    """What hello.wasm writes for `stdin`. Also what Dask's workers run, each of which compiles it once."""
-    engine, program = _compiled(HELLO)
+def run(path: Path, stdin: bytes = b"") -> bytes:
+    """What the module in `path` writes for `stdin`."""
+    engine, program = _compiled(path)
     # Not wasmtime-py's callback for output: it runs on a thread of the engine's, which then dies with the interpreter.
     given, written = os.memfd_create("stdin"), os.memfd_create("stdout")
     try:
         os.write(given, stdin)
         with wasmtime.Store(engine) as store, wasmtime.WasiConfig() as wasi:
-            wasi.argv = ["hello.wasm"]
+            wasi.argv = ["module.wasm"]
             wasi.stdin_file = f"/proc/self/fd/{given}"
             wasi.stdout_file = f"/proc/self/fd/{written}"
             store.set_wasi(wasi)
-            store.set_fuel((1 << 63) - 1)
             start = program.instantiate(store).exports(store)["_start"]
             assert isinstance(start, wasmtime.Func)
             start(store)
@@ -47,7 +47,24 @@ def run_hello(stdin: bytes) -> bytes:
         os.close(written)
 
 
+def run_hello(stdin: bytes) -> bytes:
+    """What hello.wasm writes for `stdin`. Also what the workers of Dask and Ray run, each of which compiles it once."""
+    return run(HELLO, stdin)
+
+
+def bare_jobs(count: int) -> list[float]:
+    """Seconds of each of `count` jobs in this process."""
+    latencies = []
+    for number in range(count):
+        stdin = b"job %d" % number
+        began = time.monotonic()
+        stdout = run_hello(stdin)
+        latencies.append(time.monotonic() - began)
+        check(stdin, stdout)
+    return latencies
+
+
 def check(stdin: bytes, stdout: bytes) -> None:
-    """Raises :exc:`WrongResult`."""
+    """That it is the input back to front. Raises :exc:`WrongResult`."""
     if stdout != stdin[::-1]:
         raise WrongResult(f"{stdin!r} came back as {stdout[:80]!r}")

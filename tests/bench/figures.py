@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 FORMAT = 1
+_DISTRIBUTIONS = ("plasm", "wasmtime", "pywasm3", "libp2p", "distributed", "ray")
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,61 @@ class Target:
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
 
 
+class Rounds:
+    """Values as they come, round by round."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[str, list[float]]] = {}
+
+    def note(self, name: str, unit: str, value: float) -> None:
+        self._values.setdefault(name, (unit, []))[1].append(value)
+
+    def __iter__(self) -> Iterator[Figure]:
+        for name, (unit, values) in self._values.items():
+            yield Figure(name, unit, tuple(values))
+
+
 @dataclass
 class Report:
-    """Everything of one run."""
+    """Everything of one run. `say` tells how far it is."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is missing, and why."""
+    say: Callable[[str], None] = lambda line: None
 
     def add(self, name: str, unit: str, rounds: Sequence[float]) -> None:
         self.figures[name] = Figure(name, unit, tuple(rounds))
+
+    def add_all(self, rounds: Rounds) -> None:
+        for figure in rounds:
+            self.figures[figure.name] = figure
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+        self.say(line)
+
+    def difference(self, ours: str, theirs: str) -> None:
+        """Adds the figure ``OURS, over bare``: round by round, so that what disturbed a round disturbed both."""
+        pairs = self._pairs(ours, theirs)
+        self.add(f"{ours}, over bare", self.figures[ours].unit, [our - their for our, their in pairs])
+
+    def quotient(self, ours: str, theirs: str) -> None:
+        """Adds the figure of :meth:`ratio`, named ``OURS by bare`` or, where that is no yardstick, by its name."""
+        name = f"{ours} by bare" if theirs.endswith("bare") else f"{ours}, by {theirs}"
+        self.add(name, "times", [our / their for our, their in self._pairs(ours, theirs)])
 
     def ask(self, name: str, measured: float, bound: float, *, at_least: bool = False) -> None:
         self.targets.append(Target(name, measured, bound, at_least))
 
     def ratio(self, ours: str, theirs: str) -> float:
         """Ours by theirs: the median over the rounds, so that what disturbed a round disturbed both."""
-        pairs = zip(self.figures[ours].rounds, self.figures[theirs].rounds, strict=True)
-        return statistics.median(our / their for our, their in pairs)
+        return statistics.median(our / their for our, their in self._pairs(ours, theirs))
+
+    def _pairs(self, ours: str, theirs: str) -> Iterator[tuple[float, float]]:
+        return zip(self.figures[ours].rounds, self.figures[theirs].rounds, strict=True)
 
     def as_document(self) -> dict[str, Any]:
         """For JSON."""
@@ -68,7 +106,7 @@ class Report:
                 "load": list(os.getloadavg()),
                 "python": platform.python_version(),
                 "system": platform.platform(),
-                "versions": {name: _version(name) for name in ("plasm", "wasmtime", "libp2p", "distributed")},
+                "versions": {name: _version(name) for name in _DISTRIBUTIONS},
             },
             "settings": dict(self.settings),
             "figures": {
@@ -85,6 +123,7 @@ class Report:
                 }
                 for target in self.targets
             ],
+            "notes": list(self.notes),
         }
 
     def as_table(self) -> str:
@@ -100,7 +139,7 @@ class Report:
             asked = f"asked {sign} {_number(target.bound)}"
             verdict = "met" if target.met else "FALLS SHORT"
             lines.append(f"{target.name:{width}}  {_number(target.measured):>10}  {asked}  {verdict}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *([""] if self.notes else []), *self.notes])
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -117,4 +156,4 @@ def _version(name: str) -> str | None:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.1f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.1f}"

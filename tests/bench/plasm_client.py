@@ -1,6 +1,7 @@
 """A client process of Plasm: ``python -m tests.bench.plasm_client HOME ADDRESS``; asked in lines of JSON.
 
-``{"jobs": N}`` runs N jobs one after another on the node at ADDRESS; ``{"connections": N}`` connects N times anew.
+``{"jobs": N}`` runs N jobs one after another on the node at ADDRESS, or at the ``address`` that is asked for;
+``{"connections": N}`` connects N times anew.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import Job, Manifest, sha256
 from plasm.jobs.messages import PROTOCOL
 from plasm.node import open_plan
-from tests.bench.bare import HELLO, check
+from tests.bench.bare import check
 from tests.bench.conversing import requests, say
 from tests.bench.opening import opened, plan_for
+from tests.bench.programs import HELLO
 
 
 async def run_jobs(client: Client, address: str, count: int) -> dict[str, Any]:
@@ -59,13 +61,13 @@ async def connect(home: Path, address: str, count: int) -> dict[str, Any]:
 
 async def converse(home: Path, address: str) -> None:
     asked = requests()
-    async with opened(plan_for(home)) as (_, client):
-        say({"ready": True})
+    async with opened(plan_for(home)) as (ports, client):
+        say({"ready": True, "peer": ports.peer})
         while (request := await anyio.to_thread.run_sync(next, asked, None)) is not None:
             if "connections" in request:
                 say(await connect(home, address, request["connections"]))
             else:
-                say(await run_jobs(client, address, request["jobs"]))
+                say(await run_jobs(client, request.get("address", address), request["jobs"]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,14 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 ROOT = Path(__file__).parents[2]
 LISTEN = "/ip4/127.0.0.1/tcp/0"
+CONFIG = """[node]
+slots = 2
+trust = "anyone"
+
+[runtime.wasmtime]
+isolation = "reused"
+slots = 2
+"""
 START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _LONGEST_LINE = 64 * 2**20
@@ -138,14 +146,20 @@ async def node(
     peers: Sequence[str] = (),
 ) -> AsyncIterator[NodeProcess]:
     """``plasm start`` on the home `folder`/`name`, ready. Raises :exc:`ChildFailed`."""
-    home = folder / name
-    home.mkdir(mode=0o700, exist_ok=True)
-    (home / "config.toml").write_text(config)
-    command = ["plasm", "--home", str(home), *arguments, "start", "--listen", listen]
+    made = home(folder, name)
+    (made / "config.toml").write_text(config)
+    command = ["plasm", "--home", str(made), *arguments, "start", "--listen", listen]
     for peer in peers:
         command += ["--peer", peer]
     async with child(name, folder, command, stdin=subprocess.DEVNULL) as started:
         word, _, address = (await started.line(START_SECONDS)).strip().partition(" ")
         if word != "ready":
             raise ChildFailed(f"{name} said {word!r} where 'ready' was due")
-        yield NodeProcess(started, home, address)
+        yield NodeProcess(started, made, address)
+
+
+def home(folder: Path, name: str) -> Path:
+    """A home in `folder`, made where it is not there."""
+    made = folder / name
+    made.mkdir(mode=0o700, exist_ok=True)
+    return made

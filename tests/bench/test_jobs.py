@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.bare import WrongResult, check, run_hello
-from tests.bench.measuring import bare_jobs
+from tests.bench.bare import WrongResult, bare_jobs, check, run_hello
 
 
 def test_bare_wasmtime_runs_the_example() -> None:

@@ -35,7 +35,7 @@ def test_targets_say_whether_they_were_met(report: Report) -> None:
 
 def test_the_document_is_json_that_names_machine_and_settings(report: Report) -> None:
     document = json.loads(json.dumps(report.as_document()))
-    assert set(document) == {"format", "machine", "settings", "figures", "targets"}
+    assert set(document) == {"format", "machine", "settings", "figures", "targets", "notes"}
     assert document["settings"] == {"rounds": 3}
     assert {"cores", "load", "python", "system", "versions"} <= set(document["machine"])
 

@@ -83,7 +83,7 @@ async def test_a_trap_comes_through_with_its_detail(world, folder):
         async with controlled(world, folder, {ECHO: traps()}) as (remote, _, _):
             delivered = await remote.execute(submission())
     assert delivered.statement.predicate.verdict == "trapped"
-    assert delivered.detail == "unreachable"
+    assert delivered.detail == "unreachable code was reached"
 
 
 async def test_a_job_is_left_listed_and_fetched(world, folder):

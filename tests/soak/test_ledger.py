@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from plasm.jobs.conversation import Delivered
-from plasm.jobs.receipt import make_statement
+from plasm.jobs.receipt import make_statement, outputs_of
 from plasm.ports import Engine, Outcome, PeerId, Usage, Verdict
 from tests.soak.cases import KINDS, Case, Deck
 from tests.soak.figures import Figures, KillFigures
@@ -50,9 +50,7 @@ def result_of(case: Case, *, verdict: Verdict | None = None, stdout: bytes | Non
         started=now,
         finished=now,
     )
-    return Delivered(
-        job_id=ID, node=NODE, statement=statement, receipt=b"receipt", stdout=outcome.stdout, stderr=outcome.stderr
-    )
+    return Delivered(job_id=ID, node=NODE, statement=statement, receipt=b"receipt", outputs=outputs_of(outcome))
 
 
 def found(ledger: Ledger, case: Case, result: Delivered | str, kills: int = 3) -> list[str]:
@@ -83,7 +81,7 @@ def test_another_jobs_verdict_is_wrong(ledger: Ledger, case: Case) -> None:
 
 def test_a_job_that_was_run_again_after_it_was_delivered_has_changed(ledger: Ledger, case: Case) -> None:
     first = result_of(case)
-    ledger.delivered(first)
+    ledger.delivered(first, kills=3)
     assert found(ledger, case, first) == []
     assert found(ledger, case, replace(first, receipt=b"another")) == ["changed"]
 
