@@ -21,7 +21,6 @@ from tests.soak.crew import Hung, Member, crew
 from tests.soak.figures import KillFigures
 from tests.soak.ledger import Discrepancy, Ledger
 
-_CLIENTS = 4
 _LIVES = (0.2, 5.0)
 """Seconds from ready to death, at random between these."""
 _PAUSE_SECONDS = 0.1
@@ -58,7 +57,7 @@ class KillSoak:
     async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
         """Kill and submit for `seconds` or until `stop`, then ask for everything that was accepted."""
         self._folder.mkdir(exist_ok=True)
-        async with crew(self._folder, _CLIENTS) as members:
+        async with crew(self._folder) as members:
             async with self._node():
                 # From then on the node has every module and needs none of them sent.
                 for kind in WHILE_KILLED:
@@ -119,7 +118,7 @@ class KillSoak:
         except (PlasmError, Hung) as error:
             self.figures.failures.append(f"{case.kind} {case.number}: {error}")
         else:
-            self._ledger.delivered(delivered, self.figures.kills)
+            self._ledger.delivered(delivered)
             self.figures.delivered += 1
             self.figures.discrepancies += self._hold_against(delivered.job_id, case, delivered)
 

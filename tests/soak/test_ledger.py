@@ -81,7 +81,7 @@ def test_another_jobs_verdict_is_wrong(ledger: Ledger, case: Case) -> None:
 
 def test_a_job_that_was_run_again_after_it_was_delivered_has_changed(ledger: Ledger, case: Case) -> None:
     first = result_of(case)
-    ledger.delivered(first, kills=3)
+    ledger.delivered(first)
     assert found(ledger, case, first) == []
     assert found(ledger, case, replace(first, receipt=b"another")) == ["changed"]
 
