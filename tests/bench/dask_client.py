@@ -1,4 +1,4 @@
-"""A client process of Dask: ``python -m tests.bench.dask_client ADDRESS``; asked as the one of Plasm."""
+"""A client process of Dask: ``python -m tests.bench.dask_client ADDRESS NUMBER``; asked as the one of Plasm."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Report:
 
     def quotient(self, ours: str, theirs: str) -> None:
         """Adds the figure of :meth:`ratio`, named ``OURS by bare`` or, where that is no yardstick, by its name."""
-        name = f"{ours} by bare" if theirs.endswith("bare") else f"{ours}, by {theirs}"
+        name = f"{ours} by bare" if theirs.endswith("bare") else f"{ours}: by {theirs}"
         self.add(name, "times", [our / their for our, their in self._pairs(ours, theirs)])
 
     def ask(self, name: str, measured: float, bound: float, *, at_least: bool = False) -> None:

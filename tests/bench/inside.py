@@ -73,7 +73,7 @@ async def converse(name: str, isolation: str, home: Path) -> None:
     if registered is None:
         say({"unavailable": "it is not installed"})
         return
-    driver = registered.driver
+    driver: Any = registered.driver
     scope: Scope = make_scope(home=home, log=logging.getLogger("plasm.bench"))
     asked = requests()
     try:

@@ -30,7 +30,10 @@ ALLOWED: dict[str, tuple[str, float]] = {
 """Unit of each quantity and by how much it may rise; a leak of half a kilobyte in each of 20,000 jobs is more."""
 _WARM_UP = 10
 """A tenth of the jobs come before the first look: imports, caches and pools fill."""
+_LEAST_WARM_UP = 50
+"""Of each client, so that every slot has had jobs of both kinds."""
 _TURNS = 20
+_SAID = 5
 _REST_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _QUIET_LOOKS = 4
@@ -40,13 +43,15 @@ async def measure_memory(amounts: Amounts, clients: Clients, peers: list[str], f
     """`clients` work at once on a node of its own, which trusts every other one of them."""
     trusted = ", ".join(f'"{peer}"' for peer in peers[::2])
     async with node("lasting", folder, config=CONFIG.format(trusted=trusted)) as served:
-        watch = Watch(served.child.pid)
+        watch = Watch(served.child.pid, served.home)
         each = amounts.memory_jobs // len(clients)
-        await _work(clients, served, max(1, each // _WARM_UP))
+        await _work(clients, served, max(_LEAST_WARM_UP, each // _WARM_UP))
         before = await _rest(watch)
-        for turn in range(_TURNS):
-            report.say(f"{amounts.memory_jobs} jobs on one node: {100 * turn // _TURNS} %")
+        report.say(f"{amounts.memory_jobs} jobs on one node")
+        for turn in range(1, _TURNS + 1):
             await _work(clients, served, each // _TURNS)
+            if turn % _SAID == 0:
+                report.say(f"{100 * turn // _TURNS} %")
         after = await _rest(watch)
     report.add("jobs while memory was watched", "jobs", [each // _TURNS * _TURNS * len(clients)])
     for name, (unit, allowed) in ALLOWED.items():

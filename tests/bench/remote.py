@@ -35,57 +35,47 @@ async def plasm_clients(folder: Path, served: NodeProcess, count: int) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def dask_clients(folder: Path, count: int) -> AsyncIterator[Clients]:
-    """Ready clients of a cluster of Dask."""
+async def yardsticks(folder: Path, count: int, report: Report) -> AsyncIterator[dict[str, Clients]]:
+    """Ready clients of a cluster of Dask and of one of Ray, where that can be had."""
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(child("dask-cluster", folder, ["tests.bench.dask_cluster"]))
-        address = (await cluster.reply(START_SECONDS))["address"]
-        clients = []
-        for number in range(count):
-            arguments = ["tests.bench.dask_client", address]
-            clients.append(await stack.enter_async_context(child(f"dask-client-{number}", folder, arguments)))
-        for each in clients:
-            await each.reply(START_SECONDS)
-        yield clients
-
-
-@contextlib.asynccontextmanager
-async def ray_clients(folder: Path, count: int, report: Report) -> AsyncIterator[Clients]:
-    """Ready clients of a cluster of Ray; none where it cannot be had."""
-    async with AsyncExitStack() as stack:
-        arguments = ["tests.bench.ray_cluster", str(home(folder, "ray"))]
-        cluster = await stack.enter_async_context(child("ray-cluster", folder, arguments))
-        reply = await cluster.reply(START_SECONDS)
-        clients: list[Child] = []
-        if "address" not in reply:
-            report.note(f"no figures of Ray: {reply['unavailable']}")
-            count = 0
-        for number in range(count):
-            arguments = ["tests.bench.ray_client", reply["address"], str(number)]
-            clients.append(await stack.enter_async_context(child(f"ray-client-{number}", folder, arguments)))
-        for each in clients:
-            await each.reply(START_SECONDS)
-        yield clients
+        clusters = {
+            name: await stack.enter_async_context(child(f"{name.lower()}-cluster", folder, arguments))
+            for name, arguments in (
+                ("Dask", ["tests.bench.dask_cluster"]),
+                ("Ray", ["tests.bench.ray_cluster", str(home(folder, "ray"))]),
+            )
+        }
+        crews: dict[str, list[Child]] = {}
+        for name, cluster in clusters.items():
+            reply = await cluster.reply(START_SECONDS)
+            if "address" not in reply:
+                report.note(f"no figures of {name}: {reply['unavailable']}")
+                continue
+            crews[name] = []
+            for number in range(count):
+                arguments = [f"tests.bench.{name.lower()}_client", reply["address"], str(number)]
+                client = child(f"{name.lower()}-client-{number}", folder, arguments)
+                crews[name].append(await stack.enter_async_context(client))
+        for clients in crews.values():
+            for each in clients:
+                await each.reply(START_SECONDS)
+        yield dict(crews)
 
 
 async def measure_remote(amounts: Amounts, ours: Clients, folder: Path, report: Report) -> None:
     """Jobs one after another and from all clients at once, here and there in turn, after a round that counts not."""
     report.say("starting clusters of Dask and Ray")
-    async with (
-        dask_clients(folder, amounts.clients) as dask,
-        ray_clients(folder, amounts.clients, report) as ray,
-    ):
-        crews = {"": ours, "Dask": dask} | ({"Ray": ray} if ray else {})
+    async with yardsticks(folder, amounts.clients, report) as theirs:
+        crews = {"": ours, **theirs}
         for clients in crews.values():
             for each in clients:
                 await each.ask({"jobs": max(5, amounts.jobs_each // 10)}, ROUND_SECONDS)
         run_command(folder)
         report.add_all(await _rounds(amounts, crews, folder, report))
     report.ask("remote p50, ours by Dask's", report.ratio("remote job, p50", "Dask job, p50"), 1)
-    for name in crews:
-        if name:
-            ratio = report.ratio("4 clients", f"4 clients of {name}")
-            report.ask(f"jobs per second, ours by {name}'s", ratio, 1, at_least=True)
+    for name in theirs:
+        ratio = report.ratio("4 clients", f"4 clients of {name}")
+        report.ask(f"jobs per second, ours by {name}'s", ratio, 1, at_least=True)
 
 
 async def _rounds(amounts: Amounts, crews: Mapping[str, Clients], folder: Path, report: Report) -> Rounds:

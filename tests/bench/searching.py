@@ -22,12 +22,13 @@ async def measure_looks(amounts: Amounts, folder: Path, report: Report) -> None:
     """A client process that starts looking, until it finds the first node: by dht through a way in, and by mdns."""
     report.say("looking for a first node")
     rounds: dict[str, list[float]] = {}
+    cases: list[tuple[str, list[str], list[NodeProcess]]]
     async with (
         node("way-in", folder, config=CONFIG) as way_in,
         node("dht-node", folder, config=CONFIG, peers=[way_in.address]) as by_dht,
         node("mdns-node", folder, config=CONFIG, arguments=["--profile", "local"]) as by_mdns,
     ):
-        cases: list[tuple[str, list[str], list[NodeProcess]]] = [
+        cases = [
             ("dht", [way_in.address], [by_dht]),
             ("mdns", [], [by_mdns]),
         ]
@@ -46,6 +47,8 @@ async def measure_looks(amounts: Amounts, folder: Path, report: Report) -> None:
                     rounds.setdefault(figure, []).append(found - since)
     for figure, values in rounds.items():
         report.add(figure, "s", values)
+    for name, _, _ in cases:
+        report.ask(f"first node found by {name}, s", report.figures[f"first node by {name}"].value, 2)
 
 
 async def look(folder: Path, name: str, request: dict[str, Any]) -> tuple[dict[str, Any], float]:
@@ -84,3 +87,5 @@ async def measure_fleet(amounts: Amounts, folder: Path, report: Report) -> None:
             "until half of the live ones were found", "s", [statistics.median([*found.values()] or [_LOOK_SECONDS])]
         )
         report.add("until the last one was found", "s", [max(found.values(), default=_LOOK_SECONDS)])
+        asked = f"live providers found, of {amounts.fleet} with {amounts.killed} killed"
+        report.ask(asked, len(found), amounts.fleet - amounts.killed, at_least=True)

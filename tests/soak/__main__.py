@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: a node killed at random instants, and an hour of mixed jobs; exits 1 on any failure."""
+"""``python -m tests.soak``: kills of a node and of its cells, and mixed jobs; exits 1 on any failure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from plasm.errors import leaves
 from tests.bench.processes import ChildFailed
+from tests.soak.cells import CellSoak
 from tests.soak.figures import Figures
 from tests.soak.killing import KillSoak
 from tests.soak.mixed import MixedSoak
@@ -30,27 +32,39 @@ isolation = "{isolation}"
 slots = 2
 """
 _QUICK_MINUTES = 1.0
+_JOBS = 10_000
+_SHARES = {"kill": 20.0, "mixed": 25.0, "cells": 15.0}
+"""The parts, in minutes of an hour."""
 _INTERRUPTED = 130
 
 Say = Callable[[str], None]
 
 
+def config_of(isolation: str) -> str:
+    """The configuration of the nodes."""
+    return _CONFIG.format(isolation=isolation)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description="The long versions of the fault tests.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of both parts together, setting up aside")
-    parser.add_argument("--quick", action="store_true", help="one minute")
-    parser.add_argument("--only", choices=("kill", "mixed"), help="one part, which gets all of the time")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of all parts together, setting up aside")
+    parser.add_argument("--quick", action="store_true", help="one minute, and as many jobs as go into it")
+    parser.add_argument("--only", choices=tuple(_SHARES), help="one part, which gets all of the time")
+    parser.add_argument("--jobs", type=int, metavar="N", help=f"mixed jobs at least, however long they take ({_JOBS})")
     parser.add_argument("--isolation", choices=("cell", "reused"), default="cell", help="of the node's runtime")
     parser.add_argument("--run", default=secrets.token_hex(4), help="names the jobs and the instants of the kills")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
     minutes = _QUICK_MINUTES if arguments.quick else arguments.minutes
-    parts = (arguments.only,) if arguments.only else ("kill", "mixed")
+    jobs = arguments.jobs if arguments.jobs is not None else 0 if arguments.quick else _JOBS
+    parts = (arguments.only,) if arguments.only else tuple(_SHARES)
+    seconds = {part: 60 * minutes * _SHARES[part] / sum(_SHARES[each] for each in parts) for part in parts}
     figures = Figures()
-    config = _CONFIG.format(isolation=arguments.isolation)
+    config = config_of(arguments.isolation)
     _say(f"run {arguments.run}: {' and '.join(parts)}, {minutes:g} minutes; Ctrl-C ends it early")
     with tempfile.TemporaryDirectory(prefix="plasm-soak-") as folder:
-        anyio.run(_soak, parts, 60 * minutes / len(parts), Path(folder), config, arguments.run, figures, backend="trio")
+        soaks = Soaks(Path(folder), config, arguments.run, jobs, figures)
+        anyio.run(_soak, seconds, soaks, backend="trio")
     print(figures.as_table())
     document = json.dumps(figures.as_document(), indent=1)
     if arguments.json is not None:
@@ -62,7 +76,32 @@ def main() -> int:
     return _INTERRUPTED if figures.interrupted else 0
 
 
-async def _soak(parts: tuple[str, ...], seconds: float, folder: Path, config: str, run: str, figures: Figures) -> None:
+@dataclass(frozen=True)
+class Soaks:
+    """How a soak's parts are made; `figures` gets theirs."""
+
+    folder: Path
+    config: str
+    run: str
+    jobs: int
+    figures: Figures
+
+    def make(self, part: str) -> KillSoak | MixedSoak | CellSoak:
+        folder = self.folder / part
+        if part == "kill":
+            kill = KillSoak(folder, self.config, self.run)
+            self.figures.kill = kill.figures
+            return kill
+        if part == "mixed":
+            mixed = MixedSoak(folder, self.config, self.run, self.jobs)
+            self.figures.mixed = mixed.figures
+            return mixed
+        cells = CellSoak(folder, self.config, self.run)
+        self.figures.cells = cells.figures
+        return cells
+
+
+async def _soak(seconds: Mapping[str, float], soaks: Soaks) -> None:
     stop = anyio.Event()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
@@ -72,28 +111,19 @@ async def _soak(parts: tuple[str, ...], seconds: float, folder: Path, config: st
                     if stop.is_set():
                         tasks.cancel_scope.cancel()
                         return
-                    figures.interrupted = True
+                    soaks.figures.interrupted = True
                     stop.set()
                     _say("ending; once more stops at once")
 
             tasks.start_soon(end_early)
-            for part in parts:
+            for part, share in seconds.items():
                 if not stop.is_set():
-                    _say(f"{part}: {seconds:.0f} s")
-                    await _part(part, seconds, folder, config, run, figures, stop)
+                    _say(f"{part}: {share:.0f} s")
+                    await _part(soaks.make(part), share, stop)
             tasks.cancel_scope.cancel()
 
 
-async def _part(
-    part: str, seconds: float, folder: Path, config: str, run: str, figures: Figures, stop: anyio.Event
-) -> None:
-    soak: KillSoak | MixedSoak
-    if part == "kill":
-        soak = kill = KillSoak(folder / part, config, run)
-        figures.kill = kill.figures
-    else:
-        soak = mixed = MixedSoak(folder / part, config, run)
-        figures.mixed = mixed.figures
+async def _part(soak: KillSoak | MixedSoak | CellSoak, seconds: float, stop: anyio.Event) -> None:
     try:
         await soak.go(seconds, stop, _say)
     except Exception as error:

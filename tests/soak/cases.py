@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
+import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
 from plasm.jobs.conversation import Delivered, Submission
-from plasm.jobs.manifest import NONCE_BYTES, Job, Manifest, sha256
+from plasm.jobs.manifest import NONCE_BYTES, Job, Manifest, input_files, sha256
 from plasm.ports import Verdict
 
 ROOT = Path(__file__).parents[2]
+_MODULES = (ROOT / "tests" / "modules", Path(__file__).parent / "modules")
 _CUSTOM_SECTION = 0
+_FUNCTIONS = 1500
+"""So many take the compiler some tenths of a second."""
+_LARGEST_IN_A_FRAME = 64 * 1024
+"""Larger inputs reach a cell another way."""
 _MOST_SHOWN = 60
 
 
@@ -35,6 +41,7 @@ class Case:
     stderr: bytes | None = b""
     only: bytes | None = None
     """The one byte that output which depends on the machine may consist of."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def problems(self, delivered: Delivered) -> list[str]:
         """In what a verified result is not this job's."""
@@ -42,6 +49,7 @@ class Case:
         expected: list[tuple[str, object, object]] = [
             ("verdict", predicate.verdict, self.verdict),
             ("exit code", predicate.exit_code, self.exit_code),
+            ("files", dict(delivered.files), dict(self.files)),
         ]
         for name, own, other in (
             ("stdout", self.stdout, delivered.stdout),
@@ -61,15 +69,42 @@ def _short(value: object) -> str:
 
 @functools.cache
 def module(name: str) -> bytes:
-    """``tests/modules/NAME.wat`` in the binary format, or the example ``hello``."""
+    """``NAME.wat`` of one of the folders of modules in the binary format, or the example ``hello``."""
     if name == "hello":
         return (ROOT / "examples" / "hello.wasm").read_bytes()
-    return bytes(wasmtime.wat2wasm((ROOT / "tests" / "modules" / f"{name}.wat").read_text()))
+    return bytes(wasmtime.wat2wasm(_text(name)))
 
 
-def never_seen(content: bytes) -> bytes:
-    """hello.wasm with `content` (126 bytes at most) in a custom section: the same program under another digest."""
-    return module("hello") + bytes([_CUSTOM_SECTION, len(content) + 1, 0]) + content
+@functools.cache
+def slow_to_compile() -> bytes:
+    """The module ``files`` with many functions that it does not call."""
+    whole = _text("files").rstrip()
+    functions = "".join(
+        "(func (param i64) (result i64) (loop $again"
+        f" (local.set 0 (i64.add (i64.rotl (local.get 0) (i64.const {number % 63})) (i64.const {number})))"
+        f" (br_if $again (i64.lt_u (local.get 0) (i64.const {7919 * number})))) (local.get 0))"
+        for number in range(_FUNCTIONS)
+    )
+    return bytes(wasmtime.wat2wasm(f"{whole.removesuffix(')')}{functions})"))
+
+
+def _text(name: str) -> str:
+    return next(path for folder in _MODULES if (path := folder / f"{name}.wat").exists()).read_text()
+
+
+def never_seen(content: bytes, code: bytes | None = None) -> bytes:
+    """`code`, or hello.wasm, with `content` (126 bytes at most) in a custom section, for another digest."""
+    return (module("hello") if code is None else code) + bytes([_CUSTOM_SECTION, len(content) + 1, 0]) + content
+
+
+def counted(rounds: int) -> bytes:
+    """What the module ``files`` counts in `rounds` steps of Knuth's MMIX generator, from zero."""
+    factor, summand, total = 6364136223846793005, 1442695040888963407, 0
+    while rounds:
+        if rounds & 1:
+            total = (factor * total + summand) % 2**64
+        factor, summand, rounds = factor * factor % 2**64, (factor + 1) * summand % 2**64, rounds >> 1
+    return struct.pack("<Q", total)
 
 
 class Deck:
@@ -95,6 +130,7 @@ class Deck:
         verdict: Verdict,
         *,
         stdin: bytes = b"",
+        inputs: Mapping[str, bytes] | None = None,
         args: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, Any] | None = None,
@@ -107,9 +143,10 @@ class Deck:
             args=args,
             env=dict(env or {}),
             stdin=sha256(stdin),
+            inputs=input_files(inputs or {}),
         )
         nonce = hashlib.sha256(f"{self._run} {kind} {number}".encode()).digest()[:NONCE_BYTES]
-        submission = Submission(job=job, module=code, stdin=stdin, nonce=nonce)
+        submission = Submission(job=job, module=code, stdin=stdin, inputs=dict(inputs or {}), nonce=nonce)
         if verdict is Verdict.EXITED:
             expected.setdefault("exit_code", 0)
         return Case(kind=kind, number=number, submission=submission, verdict=verdict, **expected)
@@ -139,6 +176,49 @@ class Deck:
             stderr=f"MARK={mark}\0".encode(),
         )
 
+    def files(
+        self,
+        kind: str,
+        number: int,
+        *,
+        ending: bytes = b"e",
+        verdict: Verdict = Verdict.EXITED,
+        sizes: tuple[int, int] = (0, 5000),
+        rounds: tuple[int, int] = (1, 1000),
+        code: bytes | None = None,
+        **limits: Any,
+    ) -> Case:
+        """The module ``files``; each byte that it gives follows from the number."""
+        source = self._random(kind, number)
+        mark = f"{self._run} {kind} {number};".encode()
+        data, steps, exit_code = source.randbytes(source.randint(*sizes)), source.randint(*rounds), number % 256
+        stdout, files = mark + counted(steps), {"copy": data, "deep/mark": mark}
+        if verdict is Verdict.OUTPUT_LIMIT:
+            # Where the output is too much, what of it went to files does not come back.
+            files = {}
+            if ending == b"o":
+                most = limits["output_bytes"]
+                stdout += (mark * (most // len(mark) + 1))[: most - len(stdout)]
+        elif verdict is Verdict.TIMED_OUT:
+            stdout, files = b"", {}
+        return self.make(
+            kind,
+            number,
+            module("files") if code is None else code,
+            verdict,
+            stdin=struct.pack("<cBHI", ending, exit_code, 0, steps) + mark,
+            # What stands before and after the one that is read must not be taken for it.
+            inputs={"before": mark, "in/data": data, "in/further/after": mark[::-1]},
+            limits=limits,
+            exit_code=exit_code if verdict is Verdict.EXITED else None,
+            stdout=stdout,
+            files=files,
+        )
+
+    def slow(self, kind: str, number: int) -> Case:
+        """A module that nobody has seen and that takes long to compile."""
+        return self.files(kind, number, code=never_seen(f"{self._run} {number}".encode(), slow_to_compile()))
+
     def prints(self, kind: str, number: int) -> Case:
         """Megabytes until the limit, which cuts them off where the machine happens to be."""
         limits = {"output_bytes": 1_500_000}
@@ -165,6 +245,13 @@ def _ends(
     return build
 
 
+def _files(**settings: Any) -> Callable[[Deck, str, int], Case]:
+    def build(deck: Deck, kind: str, number: int) -> Case:
+        return deck.files(kind, number, **settings)
+
+    return build
+
+
 KINDS: Mapping[str, Callable[[Deck, str, int], Case]] = {
     "hello": Deck.hello,
     "large": Deck.large,
@@ -182,11 +269,34 @@ KINDS: Mapping[str, Callable[[Deck, str, int], Case]] = {
     "calls-the-host": _ends("call-the-host", Verdict.HOST_CALL_LIMIT, host_calls=1_000),
     "no-start": _ends("no-start", Verdict.NOT_RUNNABLE),
     "missing-import": _ends("missing-import", Verdict.NOT_RUNNABLE),
+    "files": Deck.files,
+    "files-large": _files(sizes=(_LARGEST_IN_A_FRAME, 8 * _LARGEST_IN_A_FRAME)),
+    "files-works": _files(rounds=(20_000_000, 400_000_000)),
+    "files-slow": Deck.slow,
+    "files-traps": _files(ending=b"t", verdict=Verdict.TRAPPED),
+    "files-memory": _files(ending=b"m", verdict=Verdict.OUT_OF_MEMORY, memory_mb=32),
+    "files-fuel": _files(ending=b"s", verdict=Verdict.OUT_OF_FUEL, fuel=1_000_000),
+    "files-calls": _files(ending=b"h", verdict=Verdict.HOST_CALL_LIMIT, host_calls=1_000),
+    "files-prints": _files(ending=b"o", verdict=Verdict.OUTPUT_LIMIT, output_bytes=100_000),
+    "files-full": _files(verdict=Verdict.OUTPUT_LIMIT, sizes=(5000, 9000), output_bytes=4000),
+    "files-time": _files(ending=b"s", verdict=Verdict.TIMED_OUT, timeout_seconds=1),
 }
 """What makes each kind of case."""
 
 WHILE_KILLED: Mapping[str, float] = {"hello": 6, "arguments": 2, "large": 1, "traps": 1, "spins": 0.5, "no-start": 0.3}
 """Kinds and weights while the node is killed now and then."""
+
+WHILE_CELLS_ARE_KILLED: Mapping[str, float] = {
+    "hello": 4,
+    "files": 4,
+    "files-works": 6,
+    "files-slow": 2,
+    "files-traps": 1,
+    "files-calls": 1,
+    "files-large": 1,
+    "fresh": 1,
+}
+"""Kinds and weights while cells are: long runs and long compilations are there to be hit."""
 
 MIXED: Mapping[str, float] = {
     "hello": 20,
@@ -205,4 +315,13 @@ MIXED: Mapping[str, float] = {
     "calls-the-host": 2,
     "no-start": 2,
     "missing-import": 2,
+    "files": 20,
+    "files-large": 3,
+    "files-traps": 5,
+    "files-memory": 3,
+    "files-fuel": 3,
+    "files-calls": 3,
+    "files-prints": 3,
+    "files-full": 3,
+    "files-time": 1,
 }

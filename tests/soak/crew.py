@@ -20,7 +20,7 @@ from plasm.jobs.conversation import Delivered, Event
 from tests.bench.opening import opened, plan_for
 from tests.soak.cases import Case
 
-CLIENTS = 4
+CLIENTS = 8
 JOB_SECONDS = 120.0
 """No case takes a tenth of it; a job that does hangs."""
 

@@ -84,16 +84,95 @@ class MixedFigures:
 
 
 @dataclass
+class CellFigures:
+    """What came of killing the processes that jobs run in."""
+
+    seconds: float = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    """By what was killed."""
+    submitted: int = 0
+    accepted: int = 0
+    delivered: int = 0
+    asked_again: int = 0
+    runs_died: int = 0
+    """Attempts whose process died."""
+    tried_again: Counter[str] = field(default_factory=Counter)
+    """Other reasons for which the node made an attempt again."""
+    given_up: int = 0
+    before: float = 0
+    """Milliseconds of a job, before anything was killed."""
+    after: float = 0
+    held: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """What the node held at rest, before and after."""
+    left_over: list[str] = field(default_factory=list)
+    """Processes and control groups of the node that outlived it."""
+    growths: list[Growth] = field(default_factory=list)
+    discrepancies: list[Discrepancy] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        complete = self.accepted > 0 and self.asked_again == self.accepted and self.kills.total() > 0
+        wrong = self.discrepancies or self.failures or self.left_over
+        return complete and not wrong and all(growth.harmless for growth in self.growths)
+
+    def as_document(self) -> dict[str, Any]:
+        found = Counter(each.what for each in self.discrepancies)
+        return {
+            "passed": self.passed,
+            "seconds": self.seconds,
+            "kills": dict(sorted(self.kills.items())),
+            "submitted": self.submitted,
+            "accepted": self.accepted,
+            "delivered": self.delivered,
+            "asked_again": self.asked_again,
+            "runs_died": self.runs_died,
+            "tried_again": dict(self.tried_again.most_common(_MOST_LISTED)),
+            "given_up": self.given_up,
+            "job_milliseconds": {"before": self.before, "after": self.after},
+            "held": {name: {"before": before, "after": after} for name, (before, after) in self.held.items()},
+            **{what: found[what] for what in ("lost", "wrong", "changed")},
+            "left_over": self.left_over,
+            "growth": [as_document(growth) for growth in self.growths],
+            "discrepancies": [vars(each) for each in self.discrepancies[:_MOST_LISTED]],
+            "failures": self.failures[:_MOST_LISTED],
+        }
+
+    def as_lines(self) -> list[str]:
+        """For people."""
+        kills = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
+        return [
+            f"kill -9 of cells: {self.kills.total()} in {self.seconds:.0f} s ({kills}): {_word(self.passed)}",
+            f"  submitted {self.submitted}, accepted {self.accepted}, delivered {self.delivered}, "
+            f"asked for at the end {self.asked_again}",
+            f"  runs that died {self.runs_died}, given up by the node after three attempts {self.given_up}, "
+            f"tried again for other reasons {self.tried_again.total()}",
+            f"  {_counts(self.discrepancies)}",
+            f"  a job took {self.before:.1f} ms before, {self.after:.1f} ms after",
+            *(
+                f"  {name} at rest: {before:.1f} before, {after:.1f} after"
+                for name, (before, after) in self.held.items()
+            ),
+            *map(_grown, self.growths),
+            *(f"  tried again {count} times: {why}" for why, count in self.tried_again.most_common(20)),
+            *(f"  {each.what}: {each.kind} {each.job_id}: {each.detail}" for each in self.discrepancies[:20]),
+            *(f"  outlived the node: {each}" for each in self.left_over[:20]),
+            *(f"  {each}" for each in self.failures[:20]),
+        ]
+
+
+@dataclass
 class Figures:
     """Everything of one soak; a part that did not begin is ``None``."""
 
     interrupted: bool = False
     kill: KillFigures | None = None
     mixed: MixedFigures | None = None
+    cells: CellFigures | None = None
 
     @property
     def passed(self) -> bool:
-        parts = [part for part in (self.kill, self.mixed) if part is not None]
+        parts = [part for part in (self.kill, self.mixed, self.cells) if part is not None]
         return bool(parts) and all(part.passed for part in parts)
 
     def as_document(self) -> dict[str, Any]:
@@ -104,6 +183,7 @@ class Figures:
             "interrupted": self.interrupted,
             "kill": self.kill.as_document() if self.kill is not None else None,
             "mixed": self.mixed.as_document() if self.mixed is not None else None,
+            "cells": self.cells.as_document() if self.cells is not None else None,
         }
 
     def as_table(self) -> str:
@@ -127,16 +207,19 @@ class Figures:
             total = mixed.jobs.total()
             lines.append(f"mixed jobs: {total} in {mixed.seconds:.0f} s: {_word(mixed.passed)}")
             lines.append("  " + ", ".join(f"{kind} {count}" for kind, count in sorted(mixed.jobs.items())))
-            lines += [
-                f"  {growth.name}: {growth.first:.1f} → {growth.last:.1f} {growth.unit}".rstrip()
-                + f", {growth.rise:+.1f} by its slope ({growth.per_hour:+.1f} an hour), "
-                + ("harmless" if growth.harmless else f"MORE THAN {growth.allowed:g}")
-                for growth in mixed.growths
-            ]
+            lines += map(_grown, mixed.growths)
             lines += [f"  {each}" for each in mixed.failures[:20]]
+        if self.cells is not None:
+            lines += self.cells.as_lines()
         if self.interrupted:
             lines.append("interrupted: these figures are partial")
         return "\n".join(lines)
+
+
+def _grown(growth: Growth) -> str:
+    values = f"  {growth.name}: {growth.first:.1f} → {growth.last:.1f} {growth.unit}".rstrip()
+    verdict = "harmless" if growth.harmless else f"MORE THAN {growth.allowed:g}"
+    return f"{values}, {growth.rise:+.1f} by its slope ({growth.per_hour:+.1f} an hour), {verdict}"
 
 
 def _word(passed: bool) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
 import psutil
+from plasm_cells import cgroups
 
 ALLOWED: dict[str, tuple[str, float]] = {
     "memory": ("MiB", 32.0),
@@ -19,15 +22,21 @@ ALLOWED: dict[str, tuple[str, float]] = {
     "descriptors": ("", 16.0),
     "threads": ("", 16.0),
     "processes": ("", 4.0),
+    "control groups": ("", 2.0),
+    "shared memory": ("", 4.0),
+    "files": ("", 4.0),
 }
 """Unit of each quantity and by how much it may rise after the warm-up, whatever the length of the run.
 
-Processes come and go with the jobs, and threads and descriptors with what happens at once; a leak of one in a thousand
-jobs goes above each of these within an hour.
+Shared memory is all of this machine's. Files are those of the home, without the modules that jobs bring and what is
+compiled of them, which the node bounds by their size. Processes come and go with the jobs, and threads and descriptors
+with what happens at once; a leak of one in a thousand jobs goes above each of these within an hour.
 """
 WARM_UP = 0.3
 """The part of a run that is not looked at: imports, caches and pools fill."""
 _MOST_POINTS = 300
+_BY_CONTENT = ("objects", "compiled")
+"""The folders of modules."""
 _MIB = 2**20
 
 Sample = tuple[float, dict[str, float]]
@@ -51,10 +60,14 @@ class Growth:
 
 
 class Watch:
-    """Samples of one process and its children."""
+    """Samples of one node and its children."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, home: Path) -> None:
         self._process = psutil.Process(pid)
+        self._home = home
+        # Where this process may make groups the node may: it is its child.
+        found = cgroups.find()
+        self._groups = None if found is None else found.parent
         self.samples: list[Sample] = []
 
     def sample(self) -> dict[str, float]:
@@ -70,7 +83,21 @@ class Watch:
             "descriptors": self._process.num_fds(),
             "threads": self._process.num_threads(),
             "processes": len(children),
+            "control groups": len(self.groups()),
+            "shared memory": len(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else 0,
+            "files": self._files(),
         }
+
+    def groups(self) -> list[Path]:
+        """The control groups that the node has now."""
+        return [] if self._groups is None else list(self._groups.glob(f"plasm-{self._process.pid}-*"))
+
+    def _files(self) -> int:
+        found = 0
+        for _, folders, names in os.walk(self._home):
+            folders[:] = [name for name in folders if name not in _BY_CONTENT]
+            found += len(names)
+        return found
 
     def children(self) -> list[psutil.Process]:
         return self._process.children(recursive=True)

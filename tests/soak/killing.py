@@ -20,7 +20,9 @@ from tests.soak.cases import WHILE_KILLED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
 from tests.soak.figures import KillFigures
 from tests.soak.ledger import Discrepancy, Ledger
+from tests.soak.targets import alive
 
+_CLIENTS = 4
 _LIVES = (0.2, 5.0)
 """Seconds from ready to death, at random between these."""
 _PAUSE_SECONDS = 0.1
@@ -57,7 +59,7 @@ class KillSoak:
     async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
         """Kill and submit for `seconds` or until `stop`, then ask for everything that was accepted."""
         self._folder.mkdir(exist_ok=True)
-        async with crew(self._folder) as members:
+        async with crew(self._folder, _CLIENTS) as members:
             async with self._node():
                 # From then on the node has every module and needs none of them sent.
                 for kind in WHILE_KILLED:
@@ -118,7 +120,7 @@ class KillSoak:
         except (PlasmError, Hung) as error:
             self.figures.failures.append(f"{case.kind} {case.number}: {error}")
         else:
-            self._ledger.delivered(delivered)
+            self._ledger.delivered(delivered, self.figures.kills)
             self.figures.delivered += 1
             self.figures.discrepancies += self._hold_against(delivered.job_id, case, delivered)
 
@@ -139,9 +141,9 @@ class KillSoak:
 
     async def _look_for_orphans(self, children: list[psutil.Process]) -> None:
         with anyio.move_on_after(_ORPHAN_SECONDS):
-            while any(_alive(child) for child in children):  # noqa: ASYNC110 (no event tells)
+            while any(map(alive, children)):  # noqa: ASYNC110 (no event tells)
                 await anyio.sleep(_LOOK_SECONDS)
-        self.figures.left_over += [f"process {child.pid}" for child in children if _alive(child)]
+        self.figures.left_over += [f"process {child.pid}" for child in children if alive(child)]
 
     async def _ask_for_all(self, member: Member) -> None:
         for job_id, entry in list(self._ledger.entries.items()):
@@ -165,10 +167,3 @@ class KillSoak:
         found = self._ledger.hold_against(job_id, case, result, self.figures.kills)
         self.figures.given_up = len(self._ledger.given_up)
         return found
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -5,29 +5,25 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
-import psutil
 
 from plasm.errors import PlasmError
 from tests.bench.processes import NodeProcess, node
 from tests.soak.cases import MIXED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
 from tests.soak.figures import MixedFigures
+from tests.soak.filling import fill, rest
 from tests.soak.growth import Watch, growths
 
 _SAMPLES = 1000
 """Of a run, though not more than two in a second."""
 _LEAST_BETWEEN = 0.5
 _RUSHES = 5
-_MODULES_HELD = 140
-"""More than a runtime holds compiled in memory at once, one descriptor each."""
+_MOST_FAILURES = 1000
 _SAY_SECONDS = 60.0
-_REST_SECONDS = 15.0
-_LOOK_SECONDS = 0.2
-_READY_PROCESSES = 5
-"""With two slots: a warm parent and a spare for each, and the warm parent of what compiles."""
 
 Say = Callable[[str], None]
 
@@ -35,43 +31,67 @@ Say = Callable[[str], None]
 class MixedSoak:
     """One run. `figures` are right at any moment."""
 
-    def __init__(self, folder: Path, config: str, run: str) -> None:
+    def __init__(self, folder: Path, config: str, run: str, jobs: int = 0) -> None:
+        """Of at least `jobs` jobs."""
         self.figures = MixedFigures()
         self._folder = folder
         self._config = config
         self._deck = Deck(run)
+        self._jobs = jobs
         self._numbers = itertools.count()
+        self._ended = anyio.Event()
 
     async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
-        """Submit for `seconds` or until `stop`, then look at what the node still holds."""
+        """Submit for `seconds` and until the jobs are done, or until `stop`; then look at what the node still holds."""
         self._folder.mkdir(exist_ok=True)
         async with node("node", self._folder, config=self._config) as running, crew(self._folder) as members:
             await self._rush(members, running)
-            await self._fill(members, running)
-            for member in members:
-                for kind in MIXED:
-                    await self._one(member, self._deck.case(kind, next(self._numbers)), running)
-            watch = Watch(running.child.pid)
+            await fill(members, self._deck, self._numbers, partial(self._one, running))
+            await self._every_kind(members, running)
+            watch = Watch(running.child.pid, running.home)
             began = time.monotonic()
             try:
-                with anyio.move_on_after(seconds):
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(watch.run, max(_LEAST_BETWEEN, seconds / _SAMPLES))
-                        tasks.start_soon(self._tell, say)
-                        for member in members:
-                            tasks.start_soon(self._submit, member, running)
-                        await stop.wait()
-                        tasks.cancel_scope.cancel()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(watch.run, max(_LEAST_BETWEEN, seconds / _SAMPLES))
+                    tasks.start_soon(self._tell, say)
+                    for member in members:
+                        tasks.start_soon(self._submit, member, running)
+                    tasks.start_soon(self._end_on, stop, tasks.cancel_scope)
+                    await anyio.sleep(seconds)
+                    while self._owes:
+                        self._ended = anyio.Event()
+                        await self._ended.wait()
+                    tasks.cancel_scope.cancel()
             finally:
                 self.figures.seconds = time.monotonic() - began
                 self.figures.growths = growths(watch.samples)
-            await self._rest(watch)
+            self.figures.failures += await rest(watch)
+
+    async def _every_kind(self, members: list[Member], running: NodeProcess) -> None:
+        """One job of each, so that a short run has had all of them."""
+        async with anyio.create_task_group() as tasks:
+
+            async def bring(member: Member) -> None:
+                for kind in list(MIXED)[member.number :: len(members)]:
+                    await self._one(running, member, self._deck.case(kind, next(self._numbers)))
+
+            for member in members:
+                tasks.start_soon(bring, member)
+
+    @property
+    def _owes(self) -> bool:
+        return self.figures.jobs.total() < self._jobs and len(self.figures.failures) < _MOST_FAILURES
+
+    async def _end_on(self, stop: anyio.Event, scope: anyio.CancelScope) -> None:
+        await stop.wait()
+        scope.cancel()
 
     async def _submit(self, member: Member, running: NodeProcess) -> None:
         while True:
-            await self._one(member, self._deck.draw(MIXED, next(self._numbers)), running)
+            await self._one(running, member, self._deck.draw(MIXED, next(self._numbers)))
+            self._ended.set()
 
-    async def _one(self, member: Member, case: Case, running: NodeProcess) -> None:
+    async def _one(self, running: NodeProcess, member: Member, case: Case) -> None:
         try:
             delivered = await member.submit(case, running.address, lambda job_id: None)
         except (PlasmError, Hung) as error:
@@ -88,39 +108,9 @@ class MixedSoak:
             case = self._deck.case("fresh", next(self._numbers))
             async with anyio.create_task_group() as tasks:
                 for member in members:
-                    tasks.start_soon(self._one, member, case, running)
-
-    async def _fill(self, members: list[Member], running: NodeProcess) -> None:
-        """Fill the node's table of modules, which is bounded: what grows from then on is a leak."""
-        async with anyio.create_task_group() as tasks:
-
-            async def bring(member: Member) -> None:
-                for _ in range(-(-_MODULES_HELD // len(members))):
-                    await self._one(member, self._deck.case("fresh", next(self._numbers)), running)
-
-            for member in members:
-                tasks.start_soon(bring, member)
-
-    async def _rest(self, watch: Watch) -> None:
-        """Once nothing is asked, no more processes are left than stand ready for jobs."""
-        with anyio.move_on_after(_REST_SECONDS):
-            while watch.sample()["processes"] > _READY_PROCESSES:  # noqa: ASYNC110 (no event tells)
-                await anyio.sleep(_LOOK_SECONDS)
-        left = [_described(child) for child in watch.children()]
-        if len(left) > _READY_PROCESSES:
-            self.figures.failures.append(
-                f"{len(left)} processes are left at rest, {_READY_PROCESSES} stand ready: {', '.join(left)}"
-            )
+                    tasks.start_soon(self._one, running, member, case)
 
     async def _tell(self, say: Say) -> None:
         while True:
             await anyio.sleep(_SAY_SECONDS)
             say(f"{self.figures.jobs.total()} jobs, {len(self.figures.failures)} failures")
-
-
-def _described(process: psutil.Process) -> str:
-    """Its role, which is its last argument, and the state that it is in."""
-    try:
-        return f"{(process.cmdline() or ['?'])[-1]} {process.status()}"
-    except psutil.NoSuchProcess:
-        return "gone"

@@ -11,7 +11,7 @@ from plasm.jobs.conversation import Delivered
 from plasm.jobs.receipt import make_statement, outputs_of
 from plasm.ports import Engine, Outcome, PeerId, Usage, Verdict
 from tests.soak.cases import KINDS, Case, Deck
-from tests.soak.figures import Figures, KillFigures
+from tests.soak.figures import CellFigures, Figures, KillFigures
 from tests.soak.ledger import Ledger
 
 ID = "ab" * 16
@@ -34,7 +34,8 @@ def result_of(case: Case, *, verdict: Verdict | None = None, stdout: bytes | Non
     verdict = verdict or case.verdict
     outcome = Outcome(
         verdict=verdict,
-        exit_code=0 if verdict is Verdict.EXITED else None,
+        exit_code=case.exit_code if verdict is Verdict.EXITED else None,
+        files=case.files,
         stdout=case.stdout or b"" if stdout is None else stdout,
         usage=Usage(wall_seconds=1, cpu_seconds=1),
     )
@@ -81,7 +82,7 @@ def test_another_jobs_verdict_is_wrong(ledger: Ledger, case: Case) -> None:
 
 def test_a_job_that_was_run_again_after_it_was_delivered_has_changed(ledger: Ledger, case: Case) -> None:
     first = result_of(case)
-    ledger.delivered(first)
+    ledger.delivered(first, kills=3)
     assert found(ledger, case, first) == []
     assert found(ledger, case, replace(first, receipt=b"another")) == ["changed"]
 
@@ -91,6 +92,30 @@ def test_three_kills_excuse_a_node_that_gave_a_job_up(ledger: Ledger, case: Case
     assert "wrong" in found(ledger, case, died, kills=4)
     assert found(ledger, case, died, kills=5) == []
     assert ledger.given_up == {ID}
+
+
+def test_kills_after_a_job_was_delivered_excuse_nothing(ledger: Ledger, case: Case) -> None:
+    died = result_of(case, verdict=Verdict.CELL_DIED, stdout=b"")
+    ledger.delivered(died, kills=4)
+    assert "wrong" in found(ledger, case, died, kills=9)
+
+
+def test_another_jobs_files_are_wrong() -> None:
+    case, other = (Deck("run").case("files", number) for number in (7, 8))
+    ledger = Ledger()
+    ledger.accepted(ID, case, client=0, kills=0)
+    assert found(ledger, case, result_of(case)) == []
+    assert found(ledger, case, result_of(replace(case, files=other.files))) == ["wrong"]
+
+
+def test_cells_that_were_killed_without_loss_have_passed_and_a_leftover_has_not() -> None:
+    cells = CellFigures(submitted=1, accepted=1, delivered=1, asked_again=1)
+    assert not Figures(cells=cells).passed
+    cells.kills["run cell"] += 1
+    assert Figures(cells=cells).as_document()["passed"]
+    cells.left_over.append("process 7")
+    assert not Figures(cells=cells).as_document()["cells"]["passed"]
+    assert "process 7" in Figures(cells=cells).as_table()
 
 
 def test_a_soak_with_a_lost_job_has_failed_and_says_so(ledger: Ledger) -> None:
