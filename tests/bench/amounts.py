@@ -64,6 +64,6 @@ QUICK = Amounts(
     connections=3,
     memory_jobs=500,
     looks=1,
-    fleet=4,
-    killed=2,
+    fleet=3,
+    killed=1,
 )

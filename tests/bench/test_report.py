@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.bench.figures import Report, percentile
+from tests.bench.figures import Report, Rounds, percentile
 
 
 @pytest.fixture
@@ -26,6 +26,32 @@ def test_a_figure_is_the_median_of_its_rounds(report: Report) -> None:
 
 def test_a_ratio_is_taken_round_by_round(report: Report) -> None:
     assert report.ratio("ours", "theirs") == 0.5
+
+
+def test_a_difference_is_taken_round_by_round(report: Report) -> None:
+    report.difference("ours", "theirs")
+    assert report.figures["ours, over bare"].rounds == (-2.0, 10.0, -4.0)
+
+
+def test_rounds_become_figures_in_the_order_in_which_they_came() -> None:
+    rounds, report = Rounds(), Report()
+    for value in (1.0, 2.0):
+        rounds.note("first", "ms", value)
+        rounds.note("second", "jobs/s", 10 * value)
+    report.add_all(rounds)
+    assert [(name, figure.unit, figure.rounds) for name, figure in report.figures.items()] == [
+        ("first", "ms", (1.0, 2.0)),
+        ("second", "jobs/s", (10.0, 20.0)),
+    ]
+
+
+def test_what_is_missing_is_said_at_once_and_in_the_report() -> None:
+    said: list[str] = []
+    report = Report(say=said.append)
+    report.add("ours", "ms", [1.0])
+    report.note("no figures of theirs")
+    assert said == report.as_document()["notes"] == ["no figures of theirs"]
+    assert report.as_table().endswith("no figures of theirs")
 
 
 def test_targets_say_whether_they_were_met(report: Report) -> None:
