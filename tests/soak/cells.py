@@ -64,6 +64,7 @@ class CellSoak:
         """When something was killed that may have run a job."""
         self._answers: dict[str, None] = {}
         self._over = False
+        self._reused = 'isolation = "reused"' in config
 
     async def go(self, seconds: float, stop: anyio.Event, say: Say) -> None:
         """Kill and submit for `seconds` or until `stop`, then ask for everything that was accepted."""
@@ -72,13 +73,13 @@ class CellSoak:
             async with node("node", self._folder, config=self._config) as running:
                 await fill(members, self._deck, self._numbers, self._submitting(running))
                 watch = Watch(running.child.pid, running.home)
-                self.figures.failures += await rest(watch)
+                self.figures.failures += await rest(watch, reused=self._reused)
                 self.figures.before = await self._time_a_job(members[0], running)
                 before = watch.sample()
                 await self._kill_and_submit(members, running, watch, seconds, stop, say)
-                self.figures.failures += await rest(watch)
+                self.figures.failures += await rest(watch, reused=self._reused)
                 self.figures.after = await self._time_a_job(members[0], running)
-                self.figures.failures += await rest(watch)
+                self.figures.failures += await rest(watch, reused=self._reused)
                 self._compare(before, watch.sample())
                 say(f"{self._said}: asking for all of them again")
                 with anyio.move_on_after(_END_SECONDS):

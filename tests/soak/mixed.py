@@ -65,7 +65,7 @@ class MixedSoak:
             finally:
                 self.figures.seconds = time.monotonic() - began
                 self.figures.growths = growths(watch.samples)
-            self.figures.failures += await rest(watch)
+            self.figures.failures += await rest(watch, reused='isolation = "reused"' in self._config)
 
     async def _every_kind(self, members: list[Member], running: NodeProcess) -> None:
         """One job of each, so that a short run has had all of them."""
