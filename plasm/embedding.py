@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from plasm.config import NodeSettings
 from plasm.control.remote import RemoteJobs
 from plasm.errors import PlanError, PlasmError
@@ -81,10 +79,8 @@ class Jobs:
             inputs=input_files(files),
         )
         try:
-            # The bounds that hold for what comes from peers hold for what goes to them.
-            msgspec.convert(msgspec.to_builtins(job), Job)
-            job.check()
-        except (InvalidJob, msgspec.ValidationError) as error:
+            job.check_as_received()
+        except InvalidJob as error:
             raise PlasmError(f"this cannot be a job: {error}") from None
 
         def tell(event: Event) -> None:

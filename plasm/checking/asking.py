@@ -24,8 +24,6 @@ from plasm.ports import Found, PeerId
 
 GATHER_SECONDS: Final = 2.0
 """For nodes to be found before the best of them is asked; on a local network all answer in much less."""
-_SILENCE = ("no sign of life", "the connection was lost", "no result within")
-"""How the reasons begin with which a node is given up because it was waited for too long."""
 
 
 class Jobs(Protocol):
@@ -48,9 +46,8 @@ def submit_by(jobs: Jobs, submission: Submission, *, name: str, report: Report) 
         try:
             return await jobs.submit(once, name=name, report=report, peers=found.addresses, look_seconds=0)
         except NoNode as error:
-            reason = error.failures[0][1] if error.failures else error.message.rpartition(f"{found.peer}: ")[2]
-            silent = reason.startswith(_SILENCE)
-            raise (ConnectionLost if silent else AttemptFailed)(reason) from None
+            reason = error.failures[0][1] if error.failures else error.message
+            raise (ConnectionLost if error.silent else AttemptFailed)(reason) from None
 
     return submit
 

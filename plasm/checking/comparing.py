@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plasm.jobs.manifest import canonical_json
+from plasm.jobs.outputs import names_in_order
 from plasm.jobs.receipt import EngineClaim, Predicate, Statement
 from plasm.ports import Verdict
 
@@ -118,7 +119,7 @@ def first_difference(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> Di
 
     Where several outputs differ it is the first of stdout, stderr and the files by name.
     """
-    for name in _in_order({*one, *other}):
+    for name in names_in_order({*one, *other}):
         left, right = one.get(name), other.get(name)
         if left is None or right is None:
             return Difference(output=name, offset=None)
@@ -145,12 +146,7 @@ def _differences(one: Statement, other: Statement) -> list[str]:
     if one.predicate.exit_code != other.predicate.exit_code:
         found.append("exit code")
     left, right = one.digests, other.digests
-    return found + [name for name in _in_order({*left, *right}) if left.get(name) != right.get(name)]
-
-
-def _in_order(names: set[str]) -> list[str]:
-    streams = ("stdout", "stderr")
-    return [name for name in streams if name in names] + sorted(names.difference(streams))
+    return found + [name for name in names_in_order({*left, *right}) if left.get(name) != right.get(name)]
 
 
 def _first_byte(one: bytes, other: bytes) -> int | None:

@@ -14,7 +14,7 @@ from plasm.checking.comparing import Answer, Comparison, compare
 from plasm.checking.evidence import MAX_AGREEING, EvidenceRefused, make_evidence
 from plasm.checking.standing import Deed
 from plasm.errors import PlasmError, one_line, ungrouped
-from plasm.jobs.conversation import AttemptFailed, ConnectionLost, Delivered, JobCancelled
+from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, NodeSilent
 from plasm.ports import Found, PeerId
 
 MAX_REPLICAS: Final = 16
@@ -164,7 +164,7 @@ class _Count:
 
     def failed(self, peer: PeerId, error: PlasmError) -> None:
         self.failures.append((peer, one_line(str(error))))
-        self.deeds.append((peer, Deed.TIMED_OUT if isinstance(error, ConnectionLost) else Deed.REFUSED))
+        self.deeds.append((peer, Deed.TIMED_OUT if isinstance(error, NodeSilent) else Deed.REFUSED))
 
     def replicated(self) -> Replicated:
         best = self.best if self.reached else _Group()

@@ -6,7 +6,6 @@ predicate, in a DSSE envelope. Stock tools read it; ``specs/checking.md``, secti
 
 from __future__ import annotations
 
-import base64
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from plasm.identity import did_key
 from plasm.jobs.manifest import canonical_json, sha256
-from plasm.jobs.receipt import PAYLOAD_TYPE, STATEMENT_TYPE, claimed_node, pre_authentication_encoding
+from plasm.jobs.receipt import STATEMENT_TYPE, claimed_node, sign_payload
 from plasm.ports import PeerId, Signer
 
 SUMMARY_TYPE: Final = "https://slsa.dev/verification_summary/v1"
@@ -70,15 +69,7 @@ def make_summary(
         "predicateType": SUMMARY_TYPE,
         "subject": [{"digest": {"sha256": _hex(receipt)}, "name": "receipt"}],
     }
-    payload = canonical_json(statement)
-    signature = signer.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
-    return canonical_json(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": verifier, "sig": base64.b64encode(signature).decode()}],
-        }
-    )
+    return sign_payload(canonical_json(statement), signer, verifier)
 
 
 def _descriptor(receipt: bytes) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from plasm.cli import completers
 from plasm.cli.files import InputUnusable, read_file
@@ -51,10 +50,8 @@ class JobOptions:
             inputs=input_files(self.inputs),
         )
         try:
-            # The bounds that hold for what comes from peers hold for what goes to them.
-            msgspec.convert(msgspec.to_builtins(job), Job)
-            job.check()
-        except (InvalidJob, msgspec.ValidationError) as error:
+            job.check_as_received()
+        except InvalidJob as error:
             raise InputUnusable(f"this cannot be a job: {error}") from None
         return Submission(
             job=job,
@@ -134,17 +131,11 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise click.UsageError("Missing argument 'WASM'.")
             wasm, *others = args
             args = tuple(others)
-        env = {}
-        for variable in variables:
-            name, equals, value = variable.partition("=")
-            if not name or not equals:
-                raise click.BadParameter(f"{variable!r} is not NAME=VALUE", param_hint="--env")
-            env[name] = value
         job = JobOptions(
             name=Path(wasm).name,
             module=read_file(Path(wasm), MAX_MODULE_BYTES),
             args=args,
-            env=env,
+            env=read_variables(variables),
             stdin=_read_stdin(stdin_file),
             inputs=read_inputs(inputs),
             capabilities=tuple(sorted(set(capabilities))),
@@ -156,6 +147,17 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(job=job, **rest)
 
     return wrapped
+
+
+def read_variables(texts: Sequence[str]) -> dict[str, str]:
+    """The variables that ``NAME=VALUE`` give. Raises :exc:`click.BadParameter` for what is none."""
+    env = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--env")
+        env[name] = value
+    return env
 
 
 def out_option(command: Callable[..., Any]) -> Callable[..., Any]:

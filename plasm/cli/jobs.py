@@ -14,7 +14,7 @@ from plasm.cli.context import Context
 from plasm.cli.session import with_jobs
 from plasm.cli.table import table
 from plasm.errors import PlasmError, one_line
-from plasm.jobs.conversation import JobCancelled, NotFinished
+from plasm.jobs.conversation import AttemptFailed, JobCancelled, NotFinished
 from plasm.jobservice import Hosted, JobService, Sent
 
 _ASK_SECONDS = 3
@@ -71,9 +71,12 @@ async def _states(service: JobService, sent: Sequence[Sent]) -> dict[str, str]:
                 states[job_id] = one_line(unfinished.state)
             except JobCancelled:
                 states[job_id] = "cancelled"
-            except PlasmError as error:
-                if state := _ENDED_BADLY.get(error.message.partition(":")[0]):
+            except AttemptFailed as error:
+                if state := _ENDED_BADLY.get(error.reason):
                     states[job_id] = state
+            except PlasmError:
+                # The job is not in the book any more, or its node cannot be asked.
+                pass
             else:
                 predicate = found.statement.predicate
                 states[job_id] = _verdict(predicate.verdict.value, predicate.exit_code)

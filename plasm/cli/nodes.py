@@ -12,7 +12,7 @@ import click
 
 from plasm.cli import standings
 from plasm.cli.context import Context
-from plasm.cli.parameters import EXAMPLE, peer_addresses, seconds
+from plasm.cli.parameters import EXAMPLE, bootstrap_option, peer_option, seconds
 from plasm.cli.running import Interrupted
 from plasm.cli.session import ELSEWHERE, with_jobs
 from plasm.cli.standings import columns, read_records
@@ -33,22 +33,8 @@ _WIDTHS = (52, 12, 6, 5, 8, 8)
 @click.option(
     "--timeout", "-t", default=5.0, callback=seconds, show_default=True, metavar="SECONDS", help="How long to look."
 )
-@click.option(
-    "--peer",
-    "peers",
-    multiple=True,
-    callback=peer_addresses,
-    metavar="ADDR",
-    help=f"Ask this node too, such as {EXAMPLE}; repeatable.",
-)
-@click.option(
-    "--bootstrap",
-    "-b",
-    multiple=True,
-    callback=peer_addresses,
-    metavar="ADDR",
-    help="A way into the network; repeatable.",
-)
+@peer_option(f"Ask this node too, such as {EXAMPLE}; repeatable.")
+@bootstrap_option
 @click.option("--arch", metavar="NAME", help="Only nodes of this architecture: x86_64 or arm64.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list; with --watch an object to a line.")
 @click.pass_obj

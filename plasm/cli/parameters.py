@@ -1,13 +1,16 @@
-"""Callbacks of options that several commands have: addresses and times, refused as wrong usage where they are none."""
+"""Options that several commands have: addresses and times, refused as wrong usage where they are none."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from plasm.identity import InvalidIdentity, peer_of_address
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 EXAMPLE: Final = "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…"
 """What an address looks like, for help texts."""
@@ -40,6 +43,30 @@ def seconds(context: click.Context, parameter: click.Parameter, value: float) ->
     if not 0 < value <= _LONGEST_SECONDS:
         raise click.BadParameter(f"{value:g} is not a number of seconds above 0")
     return value
+
+
+def peer_option(text: str) -> Callable[[Command], Command]:
+    """Adds ``--peer`` with that help; the command gets it as ``peers``."""
+    return click.option(
+        "--peer",
+        "peers",
+        multiple=True,
+        callback=peer_addresses,
+        metavar="ADDR",
+        help=text,
+    )
+
+
+def bootstrap_option(command: Command) -> Command:
+    """Adds ``--bootstrap``; the command gets it as ``bootstrap``."""
+    return click.option(
+        "--bootstrap",
+        "-b",
+        multiple=True,
+        callback=peer_addresses,
+        metavar="ADDR",
+        help="A way into the network; repeatable.",
+    )(command)
 
 
 def _as_multiaddr(text: str) -> str:

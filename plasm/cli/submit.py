@@ -10,10 +10,11 @@ from typing import NoReturn
 import anyio
 import click
 
+from plasm.checking.quorum import MAX_REPLICAS
 from plasm.cli.context import CommandFailed, Context
 from plasm.cli.joboptions import JobOptions, job_options, out_option
 from plasm.cli.outcome import finish_delivered
-from plasm.cli.parameters import EXAMPLE, peer_addresses, seconds
+from plasm.cli.parameters import EXAMPLE, bootstrap_option, peer_option, seconds
 from plasm.cli.progress import Progress
 from plasm.cli.running import told_to_stop
 from plasm.cli.session import ELSEWHERE, with_jobs
@@ -24,29 +25,13 @@ from plasm.jobs.client import Detached
 from plasm.jobs.conversation import Delivered, Submission
 from plasm.jobservice import JobService
 
-MAX_REPLICAS = 16
-
 _TAKE_BACK_SECONDS = 4
 """A new connection and an answer; whoever was interrupted does not want to wait for more."""
 
 
 @click.command("submit", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option(
-    "--peer",
-    "peers",
-    multiple=True,
-    callback=peer_addresses,
-    metavar="ADDR",
-    help=f"Ask this node, such as {EXAMPLE}; repeatable, first one first.",
-)
-@click.option(
-    "--bootstrap",
-    "-b",
-    multiple=True,
-    callback=peer_addresses,
-    metavar="ADDR",
-    help="A way into the network; repeatable.",
-)
+@peer_option(f"Ask this node, such as {EXAMPLE}; repeatable, first one first.")
+@bootstrap_option
 @click.option(
     "--look", default=LOOK_SECONDS, callback=seconds, metavar="SECONDS", show_default=True, help="How long to look."
 )

@@ -154,13 +154,14 @@ def _reexecute(
     summary: Path | None,
 ) -> Check:
     from plasm.cli.jobfiles import read_inputs
+    from plasm.cli.joboptions import read_variables
     from plasm.cli.rechecking import Given, recheck
 
     given = Given(
         module=read_file(module, MAX_MODULE_BYTES),
         stdin=b"" if stdin is None else read_file(stdin, MAX_INPUT_BYTES),
         args=args,
-        env=dict(variable.partition("=")[::2] for variable in variables),
+        env=read_variables(variables),
         inputs=read_inputs(inputs),
     )
     outputs = None

@@ -138,11 +138,17 @@ class Seen(Message, frozen=True, kw_only=True):
 
 
 class Problem(Message, frozen=True, kw_only=True):
-    """The request failed: `kind` is the exception's name, `message` and `mend` are lines for people."""
+    """The request failed: `kind` is the exception's name, `message` and `mend` are lines for people.
+
+    The others are what an exception of that kind has beside these.
+    """
 
     kind: str
     message: str
     mend: str = ""
+    reason: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
+    silent: bool = False
 
 
 Request = Submit | Execute | AskResult | AskJobs | AskCancel | AskNodes

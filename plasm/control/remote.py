@@ -30,15 +30,15 @@ from plasm.control.messages import (
     encode,
     receive_reply,
 )
+from plasm.control.problems import error_of
 from plasm.errors import PlasmError
-from plasm.jobs.attempts import InvalidAddress, NoNode
-from plasm.jobs.client import Detached, SeenNode, UnknownJob
-from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, NotFinished, Report, Submission
+from plasm.jobs.client import Detached, SeenNode
+from plasm.jobs.conversation import Delivered, Report, Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameError, FrameReader
 from plasm.jobs.messages import ProtocolViolation
 from plasm.jobs.outputs import cut
 from plasm.jobs.receipt import ReceiptRefused, verify_receipt
-from plasm.jobservice import Hosted, NotExecuted, Sent
+from plasm.jobservice import Hosted, Sent
 from plasm.ports import PeerId
 
 _CONNECT_SECONDS = 5
@@ -46,16 +46,6 @@ _CONNECT_SECONDS = 5
 
 class NodeGone(PlasmError):
     """The running node stopped answering its control socket."""
-
-
-class NodeAnswered(PlasmError):
-    """The running node could not do what it was asked."""
-
-
-_PROBLEMS: dict[str, type[PlasmError]] = {
-    kind.__name__: kind
-    for kind in (NoNode, UnknownJob, InvalidAddress, AttemptFailed, NotFinished, JobCancelled, NotExecuted)
-}
 
 
 class RemoteJobs:
@@ -94,7 +84,7 @@ class RemoteJobs:
         request = Execute(
             job=submission.job,
             module_size=len(submission.module),
-            input_size=len(submission.input),
+            input_size=submission.input_size,
             nonce=submission.nonce,
             runtime=submission.runtime,
         )
@@ -169,7 +159,7 @@ def _submit(submission: Submission, name: str, peers: Sequence[str], look_second
         job=submission.job,
         name=name,
         module_size=len(submission.module),
-        input_size=len(submission.input),
+        input_size=submission.input_size,
         nonce=submission.nonce,
         arch=submission.arch,
         runtime=submission.runtime,
@@ -183,7 +173,7 @@ def _submit(submission: Submission, name: str, peers: Sequence[str], look_second
 async def _reply(reader: FrameReader) -> Reply:
     reply = await receive_reply(reader)
     if isinstance(reply, Problem):
-        raise _PROBLEMS.get(reply.kind, NodeAnswered)(reply.message, reply.mend)
+        raise error_of(reply)
     return reply
 
 

@@ -27,7 +27,6 @@ from plasm.control.messages import (
     Jobs,
     Left,
     Piece,
-    Problem,
     Request,
     Seen,
     Stopped,
@@ -35,6 +34,7 @@ from plasm.control.messages import (
     encode,
     receive_request,
 )
+from plasm.control.problems import problem_of
 from plasm.errors import PlasmError, leaves, ungrouped
 from plasm.jobs.client import Detached, SeenNode
 from plasm.jobs.conversation import Delivered, Event, Report, Submission
@@ -132,9 +132,7 @@ async def _take_request(stream: ByteStream, service: JobService, most_look_secon
             if not isinstance(problem, PlasmError | PortError):
                 raise
         if problem is not None:
-            mend = problem.mend if isinstance(problem, PlasmError) else ""
-            message = problem.message if isinstance(problem, PlasmError) else str(problem)
-            await stream.send(encode(Problem(kind=type(problem).__name__, message=message, mend=mend)))
+            await stream.send(encode(problem_of(problem)))
         tasks.cancel_scope.cancel()
 
 

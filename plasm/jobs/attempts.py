@@ -25,9 +25,13 @@ _MOST_ATTEMPTS = 32
 class NoNode(PlasmError):
     """No node did the job: none was found, or each one failed. The message says where was looked and why each did."""
 
-    def __init__(self, message: str, mend: str = "", failures: Sequence[tuple[PeerId, str]] = ()) -> None:
+    def __init__(
+        self, message: str, mend: str = "", failures: Sequence[tuple[PeerId, str]] = (), *, silent: bool = False
+    ) -> None:
         super().__init__(message, mend)
         self.failures = tuple(failures)
+        self.silent = silent
+        """Whether each node that was asked was given up because nothing came from it in time."""
 
 
 class InvalidAddress(PlasmError):
@@ -130,7 +134,10 @@ def _no_node(failures: Sequence[tuple[PeerId, AttemptFailed]], where: str) -> No
     reasons = "; ".join(dict.fromkeys(blame(peer, error.message) for peer, error in failures))
     mends = "; ".join(dict.fromkeys(error.mend for _, error in failures if error.mend))
     return NoNode(
-        f"no node did the job ({where}): {reasons}", mends, failures=[(peer, str(error)) for peer, error in failures]
+        f"no node did the job ({where}): {reasons}",
+        mends,
+        failures=[(peer, str(error)) for peer, error in failures],
+        silent=all(isinstance(error, NodeSilent) for _, error in failures),
     )
 
 

@@ -62,7 +62,15 @@ Report = Callable[[Event], None]
 
 
 class AttemptFailed(PlasmError):
-    """This node did not do the job; another may. The message says why, without the node's name."""
+    """This node did not do the job; another may. The message says why, without the node's name.
+
+    `reason` is the job protocol's word where the node gave one, as it said it: for telling reasons apart, not to be
+    shown.
+    """
+
+    def __init__(self, message: str, mend: str = "", *, reason: str = "") -> None:
+        super().__init__(message, mend)
+        self.reason = reason
 
 
 class JobCancelled(PlasmError):
@@ -100,6 +108,11 @@ class Submission:
     runtime: str | None = None
     wait_seconds: float = 600
     """For how long after the offer the job may wait for its turn, compiling included."""
+
+    @property
+    def input_size(self) -> int:
+        """Bytes of :attr:`input`, which is put together each time that it is asked for."""
+        return len(self.stdin) + self.job.files_size
 
     @property
     def input(self) -> bytes:
@@ -348,4 +361,4 @@ def _unexpected(reply: object) -> AttemptFailed:
 
 def _failure(reply: Failed) -> AttemptFailed:
     kind = NotFinished if reply.reason == "NotFinished" else AttemptFailed
-    return kind(f"{one_line(reply.reason)}: {one_line(reply.detail)}")
+    return kind(f"{one_line(reply.reason)}: {one_line(reply.detail)}", reason=reply.reason)

@@ -110,6 +110,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise InvalidJob("a capability is named twice")
         self._check_inputs()
 
+    def check_as_received(self) -> None:
+        """Hold a job of our own making against all that holds for what comes from peers. Raises :exc:`InvalidJob`."""
+        try:
+            msgspec.convert(msgspec.to_builtins(self), Job)
+        except msgspec.ValidationError as error:
+            raise InvalidJob(str(error)) from None
+        self.check()
+
     def _check_inputs(self) -> None:
         try:
             paths = [check_path(file.path) for file in self.inputs]

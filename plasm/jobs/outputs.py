@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -19,10 +19,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
+def names_in_order(names: Iterable[str]) -> list[str]:
+    """stdout, stderr, then the files by the UTF-8 bytes of their names."""
+    return sorted(names, key=lambda name: (name != STDOUT, name != STDERR, name))
+
+
 def in_order(outputs: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
-    """As they travel: stdout, stderr, then the files by the UTF-8 bytes of their names."""
-    streams = [(name, outputs.get(name, b"")) for name in (STDOUT, STDERR)]
-    return streams + sorted((name, content) for name, content in outputs.items() if name not in (STDOUT, STDERR))
+    """As they travel, with both streams there, be they empty."""
+    return [(name, outputs.get(name, b"")) for name in names_in_order({STDOUT, STDERR, *outputs})]
 
 
 def table_of(outputs: Mapping[str, bytes]) -> tuple[Output, ...]:

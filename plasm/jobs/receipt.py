@@ -224,13 +224,17 @@ def make_statement(
 
 def sign_receipt(statement: Statement, signer: Signer, node: PeerId) -> bytes:
     """The receipt: the canonical envelope, signed. Raises :exc:`~plasm.ports.SignerError`."""
-    payload = _encode_statement(statement)
+    return sign_payload(_encode_statement(statement), signer, node)
+
+
+def sign_payload(payload: bytes, signer: Signer, keyid: PeerId) -> bytes:
+    """An in-toto statement in its canonical envelope, signed. Raises :exc:`~plasm.ports.SignerError`."""
     signature = signer.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
     return _encode_envelope(
         _Envelope(
             payload=base64.b64encode(payload).decode(),
             payloadType=PAYLOAD_TYPE,
-            signatures=(_Signature(keyid=node, sig=base64.b64encode(signature).decode()),),
+            signatures=(_Signature(keyid=keyid, sig=base64.b64encode(signature).decode()),),
         )
     )
 

@@ -222,7 +222,8 @@ class Responder:
         return problem is None
 
     async def _take_transfer(self, transfer: _Transfer, offer: Offer, needs: tuple[str, ...], tracked: Tracked) -> None:
-        data: bytes | None = None
+        # What stood in the offer was held against the job when it was admitted.
+        data = offer.input
         if "module" in needs:
             async with self._worker.intake.module_writer(offer) as writer:
                 left = offer.module_size
@@ -235,12 +236,10 @@ class Responder:
             while len(received) < offer.input_size:
                 received += await transfer.receive(offer.input_size - len(received))
             data = bytes(received)
-        else:
-            data = offer.input
-        try:
-            offer.job.check_input(data or b"")
-        except InvalidJob as error:
-            raise ProtocolViolation(str(error)) from None
+            try:
+                offer.job.check_input(data)
+            except InvalidJob as error:
+                raise ProtocolViolation(str(error)) from None
         await self._worker.intake.supplied(tracked, data)
 
     async def _deliver(self, stream: Stream, identity: str, found: Tracked | Ending) -> None:

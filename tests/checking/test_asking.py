@@ -51,9 +51,10 @@ def sees(number: int, *runtimes: str, latency: float = 0.1) -> SeenNode:
 class Service:
     """A job service in which a test says who is found and what comes of asking."""
 
-    def __init__(self, *seen: SeenNode, reason: str | None = None) -> None:
+    def __init__(self, *seen: SeenNode, reason: str | None = None, silent: bool = False) -> None:
         self.seen = seen
         self.reason = reason
+        self.silent = silent
         self.submissions: list[Submission] = []
         self.asked: list[str] = []
         self.later: Callable[[], object] = anyio.sleep_forever
@@ -64,7 +65,7 @@ class Service:
         self.submissions.append(submission)
         self.asked.append(peers[0])
         if self.reason is not None:
-            raise NoNode("no node did the job", failures=[(node(number), self.reason)])
+            raise NoNode("no node did the job", failures=[(node(number), self.reason)], silent=self.silent)
         return answer(by=number)
 
     async def watch_nodes(self, seen, *, peers, arch) -> None:
@@ -115,7 +116,8 @@ async def test_each_node_is_asked_under_a_nonce_of_its_own():
     ],
 )
 async def test_a_node_that_was_waited_for_in_vain_is_told_from_one_that_refused(reason, kind):
-    submit = submit_by(Service(reason=reason), SUBMISSION, name="x", report=lambda event: None)
+    service = Service(reason=reason, silent=kind is ConnectionLost)
+    submit = submit_by(service, SUBMISSION, name="x", report=lambda event: None)
     with pytest.raises(AttemptFailed, match=reason.split("(")[0]) as caught:
         await submit(found(1))
     assert type(caught.value) is kind

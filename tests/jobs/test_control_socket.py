@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from plasm.control.address import SOCKET_NAME, control_address
-from plasm.control.remote import NodeAnswered, NodeGone, RemoteJobs
+from plasm.control.problems import NodeAnswered
+from plasm.control.remote import NodeGone, RemoteJobs
 from plasm.control.server import ControlSocketTaken, serve_control
 from plasm.jobs.attempts import InvalidAddress, NoNode
 from plasm.jobs.client import UnknownJob
