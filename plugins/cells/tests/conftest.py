@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from plasm_cells import guards
 from plasm_cells.options import CellOptions
@@ -20,6 +16,9 @@ from plasm_cells.spec import EngineSpec
 
 from plasm.ports import Digest, Invocation, Limits, Outcome, Verdict
 from plasm.testing import make_scope
+from tests.children import leaves_nothing, shared_bytecode
+
+__all__ = ["leaves_nothing", "shared_bytecode"]
 
 ENGINE = Path(__file__).parent / "engine"
 _PREAMBLE = b"\0asm\1\0\0\0"
@@ -75,39 +74,6 @@ class Bench:
         assert (outcome.verdict, outcome.stdout) == (Verdict.EXITED, b"hello"), outcome
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Many short processes share what the first of them compiled, wherever the tests run."""
-    before = sys.dont_write_bytecode, sys.pycache_prefix
-    sys.dont_write_bytecode, sys.pycache_prefix = False, str(tmp_path_factory.mktemp("bytecode"))
-    yield
-    sys.dont_write_bytecode, sys.pycache_prefix = before
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def _descriptors() -> set[str]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-    return {entry for entry in found if "/proc/" not in entry}
-
-
-@contextmanager
-def _leaves_nothing() -> Iterator[None]:
-    children = {child.pid for child in psutil.Process().children(recursive=True)}
-    before = _descriptors()
-    yield
-    left = {child.pid for child in psutil.Process().children(recursive=True)} - children
-    assert not left, f"processes stayed behind: {left}"
-    assert not _descriptors() - before, f"descriptors stayed behind: {_descriptors() - before}"
-
-
-@pytest.fixture
-def leaves_nothing() -> Callable[[], AbstractContextManager[None]]:
-    """``with leaves_nothing():`` fails where the block leaves a process or a descriptor behind."""
-    return _leaves_nothing

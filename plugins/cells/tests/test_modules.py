@@ -9,8 +9,9 @@ import pytest
 import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
+from plasm_cell.binary import PREAMBLE
 from plasm_cell.engine import Refused
-from plasm_cell.modules import FUNCTION, MAGIC, MEMORY, TooMuch, cap_memory, cap_tables, check, parse
+from plasm_cell.modules import FUNCTION, MEMORY, check, parse
 
 HELLO = (Path(__file__).parents[3] / "examples" / "hello.wasm").read_bytes()
 MODULES = sorted((Path(__file__).parents[3] / "tests" / "modules").glob("*.wat"))
@@ -62,33 +63,20 @@ def test_what_no_cell_runs_is_refused(text: str, reason: str) -> None:
         check(_binary(text))
 
 
-@pytest.mark.parametrize("content", [b"", MAGIC[:-1], MAGIC + b"\1", MAGIC + b"\1\xff\xff\xff\xff\x7f", HELLO[:-7]])
+@pytest.mark.parametrize(
+    "content", [b"", PREAMBLE[:-1], PREAMBLE + b"\1", PREAMBLE + b"\1\xff\xff\xff\xff\x7f", HELLO[:-7]]
+)
 def test_what_is_cut_off_is_refused(content: bytes) -> None:
     with pytest.raises(Refused, match="not a"):
         check(content)
 
 
-def test_a_memory_gets_a_maximum_and_keeps_a_smaller_one() -> None:
-    for declared, capped in (("1", 10), ("1 5", 5), ("1 100", 10), ("10 10", 10)):
-        content = cap_memory(_binary(f'(module (memory (export "memory") {declared}) (func (export "_start")))'), 10)
-        (limits,) = parse(content).memories
-        assert limits.maximum == capped
-        wasmtime.Module.validate(wasmtime.Engine(), content)
-    with pytest.raises(TooMuch):
-        cap_memory(_binary("(module (memory 11))"), 10)
-
-
-def test_tables_get_a_maximum() -> None:
-    content = cap_tables(_binary("(module (table 1 funcref) (table 2 5 externref))"), 7)
-    assert [limits.maximum for limits in parse(content).tables] == [7, 5]
-    wasmtime.Module.validate(wasmtime.Engine(), content)
-    with pytest.raises(TooMuch):
-        cap_tables(_binary("(module (table 8 funcref))"), 7)
-
-
-def test_a_module_without_memories_or_tables_is_not_changed() -> None:
-    content = _binary('(module (func (export "f")))')
-    assert cap_tables(cap_memory(content, 1), 1) == content
+def test_the_bounds_of_memories_and_tables_are_read() -> None:
+    for declared, maximum in (("1", None), ("1 5", 5), ("1 100", 100), ("10 10", 10)):
+        (limits,) = parse(_binary(f'(module (memory (export "memory") {declared}) (func (export "_start")))')).memories
+        assert (limits.minimum, limits.maximum) == (int(declared.split()[0]), maximum)
+    tables = parse(_binary("(module (table 1 funcref) (table 2 5 externref))")).tables
+    assert [limits.maximum for limits in tables] == [None, 5]
 
 
 @given(st.data())
@@ -98,12 +86,11 @@ def test_any_change_to_a_module_is_read_or_refused(data: st.DataObject) -> None:
         # The first sections hold what is looked at.
         position = data.draw(st.integers(8, min(len(changed), 400)))
         changed[position : position + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
-    for read in (check, lambda content: cap_memory(content, 10), lambda content: cap_tables(content, 10)):
-        with contextlib.suppress(Refused, TooMuch):
-            read(bytes(changed))
+    with contextlib.suppress(Refused):
+        check(bytes(changed))
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     with contextlib.suppress(Refused):
-        check(MAGIC + content)
+        check(PREAMBLE + content)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +15,7 @@ import psutil
 import pytest
 
 from plasm.ports import Verdict
+from tests.children import pids_of_a_killed_node
 
 pytestmark = pytest.mark.anyio
 
@@ -179,17 +178,8 @@ async def test_all_of_them_die_with_a_node_that_is_killed() -> None:
 
         anyio.run(main)
     """)
-    node = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
-    assert node.stdout is not None
-    try:
-        with anyio.fail_after(30):
-            line = await anyio.to_thread.run_sync(node.stdout.readline)
-        cells = [int(pid) for pid in line.split()]
-        assert len(cells) == 2
-    finally:
-        node.kill()
-        node.wait()
-        node.stdout.close()
+    cells = await pids_of_a_killed_node(program, 30)
+    assert len(cells) == 2
     await _until(lambda: all(map(_is_gone, cells)))
 
 

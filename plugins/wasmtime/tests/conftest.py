@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import pytest
 import wasmtime
 from plasm_cells.runtime import CellRuntime
@@ -20,6 +16,9 @@ from plasm_wasmtime.options import WasmtimeOptions
 
 from plasm.ports import Digest, Invocation, Limits, Outcome, Verdict
 from plasm.testing import make_scope
+from tests.children import leaves_nothing, shared_bytecode
+
+__all__ = ["leaves_nothing", "shared_bytecode"]
 
 Opened = AbstractAsyncContextManager[CellRuntime]
 
@@ -76,15 +75,6 @@ class Bench:
         assert (outcome.verdict, outcome.stdout) == (Verdict.EXITED, b"hello"), outcome
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hundreds of short processes share what the first of them compiled, wherever the tests run."""
-    before = sys.dont_write_bytecode, sys.pycache_prefix
-    sys.dont_write_bytecode, sys.pycache_prefix = False, str(tmp_path_factory.mktemp("bytecode"))
-    yield
-    sys.dont_write_bytecode, sys.pycache_prefix = before
-
-
 @pytest.fixture(scope="session")
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache of compiled modules for all tests that do not mind."""
@@ -100,27 +90,3 @@ def hello_file() -> Path:
 @pytest.fixture
 def bench(shared_home: Path) -> Bench:
     return Bench(shared_home)
-
-
-def _descriptors() -> set[str]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-    return {entry for entry in found if "/proc/" not in entry}
-
-
-@contextmanager
-def _leaves_nothing() -> Iterator[None]:
-    children = {child.pid for child in psutil.Process().children(recursive=True)}
-    before = _descriptors()
-    yield
-    left = {child.pid for child in psutil.Process().children(recursive=True)} - children
-    assert not left, f"processes stayed behind: {left}"
-    assert not _descriptors() - before, f"descriptors stayed behind: {_descriptors() - before}"
-
-
-@pytest.fixture
-def leaves_nothing() -> Callable[[], AbstractContextManager[None]]:
-    """``with leaves_nothing():`` fails where the block leaves a process or a descriptor behind."""
-    return _leaves_nothing

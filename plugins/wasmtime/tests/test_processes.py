@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from contextlib import suppress
@@ -17,6 +15,7 @@ import psutil
 import pytest
 
 from plasm.ports import Invocation, Limits, RuntimeFailed, Verdict
+from tests.children import pids_of_a_killed_node
 
 pytestmark = pytest.mark.anyio
 
@@ -237,17 +236,8 @@ async def test_cells_die_with_a_node_that_is_killed(bench: Any, tmp_path: Path) 
 
         anyio.run(main)
     """)
-    node = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
-    assert node.stdout is not None
-    try:
-        with anyio.fail_after(20):
-            line = await anyio.to_thread.run_sync(node.stdout.readline)
-        cells = [int(pid) for pid in line.split()]
-        assert cells
-    finally:
-        node.kill()
-        node.wait()
-        node.stdout.close()
+    cells = await pids_of_a_killed_node(program, 20)
+    assert cells
     await _until(lambda: not any(psutil.pid_exists(pid) for pid in cells))
 
 

@@ -26,6 +26,7 @@ from .binary import (
     EXPORT,
     FUNCTION,
     GLOBAL,
+    PAGE_BYTES,
     START,
     TABLE,
     TYPE,
@@ -36,6 +37,7 @@ from .binary import (
     signed,
     unsigned,
 )
+from .engine import Ending, Limits
 
 TABLE_ELEMENTS: Final = 1 << 18
 """Most elements of one table: what the other engines allow."""
@@ -60,6 +62,14 @@ class Instrumented:
     """Exported function, to be called once before anything else."""
     trap: str | None = None
     """In which trap instantiating it is known to end."""
+
+    def too_large(self, limits: Limits) -> Ending | None:
+        """How a run under `limits` ends before it begins, where the module has more at the start than they allow."""
+        if self.elements > TABLE_ELEMENTS:
+            return Ending(instantiated=False, error="its table is larger than the limit")
+        if self.pages > limits.memory_bytes // PAGE_BYTES:
+            return Ending(instantiated=False, refused_memory=True, error="more memory than the limit at the start")
+        return None
 
     def encoded(self) -> bytes:
         """In one piece."""

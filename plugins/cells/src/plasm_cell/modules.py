@@ -10,24 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from . import binary
+from .binary import PREAMBLE
 from .engine import Refused
 from .wasi import FUNCTIONS, MODULE
 
-MAGIC = b"\0asm\1\0\0\0"
 FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
-_TYPES, _IMPORTS, _FUNCTIONS, _TABLES, _MEMORIES, _EXPORTS, _START = 1, 2, 3, 4, 5, 7, 8
 _FUNCTION_TYPE = 0x60
 _REFERENCES = (0x63, 0x64)
 _TABLE_WITH_INITIALIZER = 0x40
 _I32, _I64 = 0x7F, 0x7E
-_HAS_MAXIMUM, _SHARED, _WIDE, _PAGE_SIZE = 1, 2, 4, 8
+_HAS_MAXIMUM, _SHARED, _WIDE = 1, 2, 4
 _VALUES = {"i": _I32, "I": _I64}
 _MOST_ITEMS = 10_000_000
 """More than any engine takes of anything."""
-
-
-class TooMuch(Exception):
-    """The module declares a larger minimum than it may have."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +80,21 @@ def parse(content: bytes) -> Module:
     exports: dict[str, tuple[int, int]] = {}
     starts = False
     for kind, section in _sections(content):
-        if kind == _TYPES:
+        if kind == binary.TYPE:
             types += [_function_type(section) for _ in section.count()]
-        elif kind == _IMPORTS:
+        elif kind == binary.IMPORT:
             imports += [_import(section) for _ in section.count()]
-        elif kind == _FUNCTIONS:
+        elif kind == binary.FUNCTION:
             functions += [section.number() for _ in section.count()]
-        elif kind == _TABLES:
+        elif kind == binary.TABLE:
             tables += _tables(section)
-        elif kind == _MEMORIES:
+        elif kind == binary.MEMORY:
             memories += [_memory_limits(section) for _ in section.count()]
-        elif kind == _EXPORTS:
+        elif kind == binary.EXPORT:
             for _ in section.count():
                 name = section.name()
                 exports[name] = section.byte(), section.number()
-        elif kind == _START:
+        elif kind == binary.START:
             starts = True
     if len(memories) > 1:
         raise Refused("it has more than one memory, which no cell gives it")
@@ -127,57 +123,12 @@ def check(content: bytes) -> Module:
     return module
 
 
-def cap_memory(content: bytes, max_pages: int) -> bytes:
-    """`content` with every memory's maximum at most `max_pages`: for engines that have no limit of their own.
-
-    Raises :exc:`TooMuch` where a minimum is larger, :exc:`Refused` for what cannot be read.
-    """
-    return _capped(content, _MEMORIES, max_pages)
-
-
-def cap_tables(content: bytes, max_elements: int) -> bytes:
-    """`content` with every table's maximum at most `max_elements`. Raises as :func:`cap_memory`."""
-    return _capped(content, _TABLES, max_elements)
-
-
-def _capped(content: bytes, wanted: int, most: int) -> bytes:
-    pieces = [MAGIC]
-    for kind, section in _sections(content):
-        body = section.rest
-        if kind == wanted:
-            written = bytearray()
-            count = 0
-            for _ in section.count():
-                count += 1
-                begin = section.position
-                _skip_to_limits(section, wanted)
-                written += section.since(begin)
-                limits = section.limits()
-                if limits.minimum > most:
-                    raise TooMuch
-                maximum = most if limits.maximum is None else min(limits.maximum, most)
-                written.append(limits.flags | _HAS_MAXIMUM)
-                written += _number(limits.minimum) + _number(maximum)
-                if limits.flags & _PAGE_SIZE:
-                    raise Refused("it has a memory with pages of another size, which no cell gives it")
-                if section.initializer_follows:
-                    raise Refused("it has a table with an initializer, which this engine does not know")
-            body = _number(count) + bytes(written)
-        pieces.append(bytes([kind]) + _number(len(body)) + body)
-    return b"".join(pieces)
-
-
 class _Section:
     """Reads one section and nothing beyond its end."""
 
     def __init__(self, content: memoryview) -> None:
         self._content = content
         self.position = 0
-        self.initializer_follows = False
-
-    @property
-    def rest(self) -> bytes:
-        return bytes(self._content[self.position :])
 
     def since(self, begin: int) -> bytes:
         return bytes(self._content[begin : self.position])
@@ -237,15 +188,15 @@ class _Section:
 
 
 def _sections(content: bytes) -> Iterator[tuple[int, _Section]]:
-    if not content.startswith(MAGIC):
+    if not content.startswith(PREAMBLE):
         raise Refused("not a WebAssembly module")
     view = memoryview(content)
-    whole = _Section(view[len(MAGIC) :])
+    whole = _Section(view[len(PREAMBLE) :])
     seen = set()
-    while whole.position < len(view) - len(MAGIC):
+    while whole.position < len(view) - len(PREAMBLE):
         kind = whole.byte()
         size = whole.number()
-        begin = len(MAGIC) + whole.position
+        begin = len(PREAMBLE) + whole.position
         if size > len(view) - begin:
             raise _invalid("a section is cut off")
         if kind and kind in seen:
@@ -284,23 +235,17 @@ def _import(section: _Section) -> Import:
 
 def _tables(section: _Section) -> Iterator[Limits]:
     for _ in section.count():
-        _skip_to_limits(section, _TABLES)
+        begin = section.position
+        initialized = section.byte() == _TABLE_WITH_INITIALIZER
+        if initialized:
+            section.byte()
+        else:
+            section.position = begin
+        section.value_type()
         yield section.limits()
-        if section.initializer_follows:
+        if initialized:
             # Its length is not written down; the tables behind it are not looked at.
             return
-
-
-def _skip_to_limits(section: _Section, kind: int) -> None:
-    if kind == _MEMORIES:
-        return
-    begin = section.position
-    if section.byte() == _TABLE_WITH_INITIALIZER:
-        section.byte()
-        section.initializer_follows = True
-    else:
-        section.position = begin
-    section.value_type()
 
 
 def _memory_limits(section: _Section) -> Limits:
@@ -312,15 +257,6 @@ def _memory_limits(section: _Section) -> Limits:
     if limits.flags & ~_HAS_MAXIMUM:
         raise Refused("it has a memory of a kind that no cell gives it")
     return limits
-
-
-def _number(value: int) -> bytes:
-    written = bytearray()
-    while True:
-        value, digit = value >> 7, value & 0x7F
-        written.append(digit | (0x80 if value else 0))
-        if not value:
-            return bytes(written)
 
 
 def _invalid(reason: str) -> Refused:

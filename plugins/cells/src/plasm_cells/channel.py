@@ -10,6 +10,7 @@ from typing import Annotated
 import anyio
 import msgspec
 from plasm_cell.frames import MAX_HEADER, MAX_REPLY_HEADER, PREFIX, encode
+from plasm_cell.wasi.volume import MOST_OUT_FILES
 
 from plasm.ports import Verdict
 
@@ -55,7 +56,7 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
     peak_memory_bytes: Count | None
     stdout_bytes: Count
     stderr_bytes: Count
-    files: Annotated[list[tuple[str, Count]], msgspec.Meta(max_length=256)]
+    files: Annotated[list[tuple[str, Count]], msgspec.Meta(max_length=MOST_OUT_FILES)]
     cpu_seconds: Seconds
     wall_seconds: Seconds
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import anyio
 from anyio import to_thread
 from plasm_cell.engine import TRAPS
+from plasm_cell.wasi.volume import LONGEST_OUT_PATH, MOST_OUT_FILES
 
 from plasm.ports import Invocation, Outcome, RuntimeFailed, Usage, Verdict
 
@@ -28,8 +29,6 @@ _LOADED_MODULES = 16
 """What a kept cell keeps loaded."""
 _GROUP_MARGIN_BYTES = 192 << 20
 """What a cell, a spare and a kept cell have beside the job."""
-_MOST_FILES = 256
-_LONGEST_PATH = 200
 _LARGEST = (1 << 63) - 1
 _LONGEST = 1e9
 _REAL = frozenset({"clock", "random"})
@@ -250,10 +249,10 @@ def _files(reply: Ended, body: bytes) -> Mapping[str, bytes] | None:
         and (reply.exit_code is not None) == (reply.verdict is Verdict.EXITED)
         and (reply.trap in TRAPS if reply.verdict is Verdict.TRAPPED else reply.trap is None)
         and sum(sizes) == len(body)
-        and len(reply.files) <= _MOST_FILES
+        and len(reply.files) <= MOST_OUT_FILES
         and len({path for path, _ in reply.files}) == len(reply.files)
         and {path for path, _ in reply.files}.isdisjoint(_folders(path for path, _ in reply.files))
-        and all(_is_path(path) and len(path.encode()) <= _LONGEST_PATH for path, _ in reply.files)
+        and all(_is_path(path) and len(path.encode()) <= LONGEST_OUT_PATH for path, _ in reply.files)
         and math.isfinite(reply.cpu_seconds + reply.wall_seconds)
     )
     if not sound:

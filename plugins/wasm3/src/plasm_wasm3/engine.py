@@ -172,15 +172,12 @@ class Machine:
         """See :meth:`plasm_cell.engine.Machine.run`."""
         if limits.fuel is not None:
             raise Failed("wasm3 does not count fuel")
-        pages = limits.memory_bytes // PAGE_BYTES
-        if program.elements > TABLE_ELEMENTS:
-            return Ending(instantiated=False, error="its table is larger than the limit")
-        if program.pages > pages:
-            return Ending(instantiated=False, refused_memory=True, error="more memory than the limit at the start")
+        if (ending := program.too_large(limits)) is not None:
+            return ending
         self._layer, self._broken, self._seen = layer, None, (0, 0)
         self._guest = guest = Guest(_LIBRARY, program.module)
         try:
-            return self._execute(guest, program, pages)
+            return self._execute(guest, program, limits.memory_bytes // PAGE_BYTES)
         finally:
             layer.memory = memoryview(b"")
             self._layer = self._guest = None

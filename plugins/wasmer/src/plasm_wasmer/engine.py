@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plasm_cell import modules, wasi
 from plasm_cell.binary import PAGE_BYTES
 from plasm_cell.engine import Compiled, Ending, Limits, Refused
-from plasm_cell.instrument import TABLE_ELEMENTS, Instrumented, instrument
+from plasm_cell.instrument import Instrumented, instrument
 from plasm_cell.wasi import Stop, Wasi
 
 # Its compiler makes as many threads as this says; a cell may have one more than itself.
@@ -90,15 +90,11 @@ class Machine:
         """See :meth:`plasm_cell.engine.Machine.run`."""
         if limits.fuel is not None:
             raise Failed("wasmer does not count fuel")
-        facts = program.facts
-        pages = limits.memory_bytes // PAGE_BYTES
-        if facts.elements > TABLE_ELEMENTS:
-            return Ending(instantiated=False, error="its table is larger than the limit")
-        if facts.pages > pages:
-            return Ending(instantiated=False, refused_memory=True, error="more memory than the limit at the start")
+        if (ending := program.facts.too_large(limits)) is not None:
+            return ending
         self._layer, self._broken, self._size = layer, None, -1
         try:
-            return self._execute(program, pages)
+            return self._execute(program, limits.memory_bytes // PAGE_BYTES)
         finally:
             layer.memory = memoryview(b"")
             self._layer = self._memory = None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
-from plasm.drivers import Driver, DriverUnavailable, Scope
+from plasm.drivers import Driver, Scope
 from plasm.hookspecs import hookimpl
 from plasm.ports import Runtime
 
@@ -18,7 +17,7 @@ PLASM_API = 1
 
 def open_wasmer(scope: Scope, options: WasmerOptions) -> AbstractAsyncContextManager[Runtime]:
     """Open the runtime; see :func:`plasm_wasmer.runtime.open_runtime`. Raises :exc:`DriverUnavailable`."""
-    _check_system()
+    _require_system()
     from .runtime import open_runtime
 
     return open_runtime(scope, options)
@@ -29,16 +28,17 @@ def check() -> None:
 
     Starts interpreters, for seconds at most; installs nothing.
     """
-    _check_system()
+    _require_system()
     from plasm_cells.runtime import check_walls
 
     find_interpreter()
     check_walls(WasmerOptions())
 
 
-def _check_system() -> None:
-    if sys.platform != "linux":
-        raise DriverUnavailable("the runtime wasmer needs Linux (pidfd, memfd)", "use a Linux machine or container")
+def _require_system() -> None:
+    from plasm_cells.presence import require_linux
+
+    require_linux("wasmer")
 
 
 @hookimpl

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plasm.drivers import Driver, DriverUnavailable, Scope
+from plasm.drivers import Driver, Scope
 from plasm.hookspecs import hookimpl
 from plasm.ports import Runtime
 
@@ -39,21 +37,19 @@ def check() -> None:
 
 
 def _find_engine() -> EngineSpec:
-    if sys.platform != "linux":
-        raise DriverUnavailable("the runtime wasmtime needs Linux (pidfd, memfd)", "use a Linux machine or container")
-    engine = importlib.util.find_spec("wasmtime")
-    if engine is None or engine.origin is None:
-        raise DriverUnavailable("the engine wasmtime is not installed", "pip install 'wasmtime>=48,<51'")
+    from plasm_cells.presence import find_engine, require_linux
     from plasm_cells.spec import EngineSpec
 
     from .settings import CONFIGURATION
 
+    require_linux("wasmtime")
+    engine = find_engine("wasmtime", "pip install 'wasmtime>=48,<51'")
     return EngineSpec(
         name="wasmtime",
         version=importlib.metadata.version("wasmtime"),
         configuration=CONFIGURATION,
         module="plasm_wasmtime.engine",
-        paths=(Path(__file__).parent.parent, Path(engine.origin).parent.parent),
+        paths=(Path(__file__).parent.parent, engine.parent.parent),
     )
 
 
