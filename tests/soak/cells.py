@@ -8,6 +8,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,13 +17,14 @@ import psutil
 from plasm.errors import PlasmError
 from plasm.jobs.conversation import Delivered
 from tests.bench.processes import NodeProcess, node
+from tests.soak.accounts import Accounts
 from tests.soak.cases import WHILE_CELLS_ARE_KILLED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
 from tests.soak.deaths import read_deaths
 from tests.soak.figures import CellFigures
 from tests.soak.filling import fill, rest
 from tests.soak.growth import Watch, growths
-from tests.soak.ledger import MOST_ATTEMPTS, Discrepancy, Ledger
+from tests.soak.ledger import MOST_ATTEMPTS, Entry
 from tests.soak.targets import KINDS, Target, alive, targets
 
 _WEIGHTS = dict(zip(KINDS, (6, 1.5, 2, 0.5), strict=True))
@@ -59,10 +61,9 @@ class CellSoak:
         self._deck = Deck(run)
         self._random = random.Random(run)
         self._numbers = itertools.count()
-        self._ledger = Ledger()
         self._of_runs: list[float] = []
         """When something was killed that may have run a job."""
-        self._answers: dict[str, None] = {}
+        self._accounts = Accounts(self._deck, self.figures, lambda: len(self._of_runs))
         self._over = False
         self._reused = 'isolation = "reused"' in config
 
@@ -85,10 +86,11 @@ class CellSoak:
                 with anyio.move_on_after(_END_SECONDS):
                     async with anyio.create_task_group() as asking:
                         for member in members:
-                            asking.start_soon(self._ask_for_all, member, running)
+                            again = partial(self._ask_again, member, running)
+                            asking.start_soon(self._accounts.ask_for_all, member, again)
                 processes = watch.children()
             await self._look_for_what_outlived(watch, processes)
-        self.figures.discrepancies += self._ledger.missing(self._answers)
+        self._accounts.close()
         self._explain(running.child.log)
 
     async def _kill_and_submit(
@@ -148,11 +150,7 @@ class CellSoak:
 
     def _submitting(self, running: NodeProcess) -> Callable[[Member, Case], Awaitable[None]]:
         async def submit(member: Member, case: Case) -> None:
-            def accepted(job_id: str) -> None:
-                self._ledger.accepted(job_id, case, member.number, len(self._of_runs))
-                self.figures.accepted = len(self._ledger.entries)
-
-            self.figures.submitted += 1
+            accepted = self._accounts.submitting(member, case)
             try:
                 delivered = await member.submit(case, running.address, accepted)
             except (PlasmError, Hung) as error:
@@ -160,9 +158,7 @@ class CellSoak:
                 # A node that is down answers at once: what follows is the same failure, not a thousand more.
                 await anyio.sleep(1)
             else:
-                self._ledger.delivered(delivered, len(self._of_runs))
-                self.figures.delivered += 1
-                self.figures.discrepancies += self._hold_against(delivered.job_id, case, delivered)
+                self._accounts.delivered(case, delivered)
 
         return submit
 
@@ -189,24 +185,9 @@ class CellSoak:
         if figures.after > _SLOWER * figures.before + _SLOWER_MS:
             figures.failures.append(f"a job takes {figures.after:.1f} ms, {figures.before:.1f} ms before the kills")
 
-    async def _ask_for_all(self, member: Member, running: NodeProcess) -> None:
-        for job_id, entry in list(self._ledger.entries.items()):
-            if entry.client != member.number:
-                continue
-            case = self._deck.case(entry.kind, entry.number)
-            result: Delivered | str
-            try:
-                result = await member.ask_again(job_id, case, running.address)
-            except (PlasmError, Hung) as error:
-                result = str(error)
-            self._answers[job_id] = None
-            self.figures.asked_again = len(self._answers)
-            self.figures.discrepancies += self._hold_against(job_id, case, result)
-
-    def _hold_against(self, job_id: str, case: Case, result: Delivered | str) -> list[Discrepancy]:
-        found = self._ledger.hold_against(job_id, case, result, len(self._of_runs))
-        self.figures.given_up = len(self._ledger.given_up)
-        return found
+    @staticmethod
+    async def _ask_again(member: Member, running: NodeProcess, job_id: str, case: Case, entry: Entry) -> Delivered:
+        return await member.ask_again(job_id, case, running.address)
 
     async def _look_for_what_outlived(self, watch: Watch, processes: Sequence[psutil.Process]) -> None:
         with anyio.move_on_after(_OUTLIVED_SECONDS):
@@ -223,7 +204,7 @@ class CellSoak:
         figures.failures += deaths.unexplained(self._of_runs)
         figures.failures += [
             f"job {job} was given up after {deaths.attempts[job]} attempts"
-            for job in self._ledger.given_up
+            for job in self._accounts.ledger.given_up
             if deaths.attempts[job] != MOST_ATTEMPTS
         ]
         if figures.given_up > 1 + _GIVEN_UP * figures.accepted:

@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,10 +17,11 @@ from plasm.errors import PlasmError
 from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import Delivered
 from tests.bench.processes import LISTEN, NodeProcess, node
+from tests.soak.accounts import Accounts
 from tests.soak.cases import WHILE_KILLED, Case, Deck
 from tests.soak.crew import Hung, Member, crew
 from tests.soak.figures import KillFigures
-from tests.soak.ledger import Discrepancy, Ledger
+from tests.soak.ledger import Entry
 from tests.soak.targets import alive
 
 _CLIENTS = 4
@@ -45,13 +47,12 @@ class KillSoak:
         self.figures = KillFigures()
         self._folder = folder
         self._config = config
-        self._ledger = Ledger()
         self._deck = Deck(run)
+        self._accounts = Accounts(self._deck, self.figures, lambda: self.figures.kills)
         self._random = random.Random(run)
         self._numbers = itertools.count()
         self._listen = LISTEN
         self._address = ""
-        self._answers: dict[str, None] = {}
         self._over = False
         self._submitting = 0
         self._ended = anyio.Event()
@@ -80,8 +81,8 @@ class KillSoak:
                     with anyio.move_on_after(_END_SECONDS):
                         async with anyio.create_task_group() as asking:
                             for member in members:
-                                asking.start_soon(self._ask_for_all, member)
-        self.figures.discrepancies += self._ledger.missing(self._answers)
+                                asking.start_soon(self._accounts.ask_for_all, member, partial(self._ask_again, member))
+        self._accounts.close()
 
     @contextlib.asynccontextmanager
     async def _node(self) -> AsyncIterator[NodeProcess]:
@@ -107,11 +108,7 @@ class KillSoak:
             await self._ended.wait()
 
     async def _one(self, member: Member, case: Case) -> None:
-        def accepted(job_id: str) -> None:
-            self._ledger.accepted(job_id, case, member.number, self.figures.kills)
-            self.figures.accepted = len(self._ledger.entries)
-
-        self.figures.submitted += 1
+        accepted = self._accounts.submitting(member, case)
         try:
             delivered = await member.submit(case, self._address, accepted)
         except NoNode:
@@ -120,9 +117,7 @@ class KillSoak:
         except (PlasmError, Hung) as error:
             self.figures.failures.append(f"{case.kind} {case.number}: {error}")
         else:
-            self._ledger.delivered(delivered, self.figures.kills)
-            self.figures.delivered += 1
-            self.figures.discrepancies += self._hold_against(delivered.job_id, case, delivered)
+            self._accounts.delivered(case, delivered)
 
     async def _kill_and_restart(self, say: Say) -> None:
         died: float | None = None
@@ -145,25 +140,8 @@ class KillSoak:
                 await anyio.sleep(_LOOK_SECONDS)
         self.figures.left_over += [f"process {child.pid}" for child in children if alive(child)]
 
-    async def _ask_for_all(self, member: Member) -> None:
-        for job_id, entry in list(self._ledger.entries.items()):
-            if entry.client != member.number:
-                continue
-            case = self._deck.case(entry.kind, entry.number)
-            result: Delivered | str
-            try:
-                if entry.receipt is None and case.kind == "large":
-                    # Its input may not have arrived whole before the node died: the client has to send it again.
-                    result = await member.submit(case, self._address, lambda job_id: None)
-                else:
-                    result = await member.ask_again(job_id, case, self._address)
-            except (PlasmError, Hung) as error:
-                result = str(error)
-            self._answers[job_id] = None
-            self.figures.asked_again = len(self._answers)
-            self.figures.discrepancies += self._hold_against(job_id, case, result)
-
-    def _hold_against(self, job_id: str, case: Case, result: Delivered | str) -> list[Discrepancy]:
-        found = self._ledger.hold_against(job_id, case, result, self.figures.kills)
-        self.figures.given_up = len(self._ledger.given_up)
-        return found
+    async def _ask_again(self, member: Member, job_id: str, case: Case, entry: Entry) -> Delivered:
+        if entry.receipt is None and case.kind == "large":
+            # Its input may not have arrived whole before the node died: the client has to send it again.
+            return await member.submit(case, self._address, lambda job_id: None)
+        return await member.ask_again(job_id, case, self._address)
