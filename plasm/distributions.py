@@ -13,32 +13,46 @@ FOLDERS: Final[Mapping[str, str]] = {
     "plasm": ".",
     "plasm-boot": "boot",
     "plasm-cells": "plugins/cells",
+    "plasm-fetching": "plugins/fetching",
+    "plasm-finding": "plugins/finding",
     "plasm-fs": "plugins/fs",
+    "plasm-http": "plugins/http",
     "plasm-keys": "plugins/keys",
     "plasm-libp2p": "plugins/libp2p",
     "plasm-mdns": "plugins/mdns",
+    "plasm-pkcs11": "plugins/pkcs11",
+    "plasm-provider": "plugins/provider",
+    "plasm-trust": "plugins/trust",
     "plasm-wasm3": "plugins/wasm3",
     "plasm-wasmer": "plugins/wasmer",
     "plasm-wasmtime": "plugins/wasmtime",
 }
 """Plasm's own distributions, and where each of them is in its repository."""
 
-_NEEDS: Final[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
-    ("plasm-wasm3", "plasm-wasmer", "plasm-wasmtime"), ("plasm-cells",)
-)
+_NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("plasm-wasm3", "plasm-wasmer", "plasm-wasmtime"), ("plasm-cells",)),
+    "plasm-boot": ("plasm-fetching", "plasm-finding", "plasm-trust"),
+    "plasm-http": ("plasm-fetching", "plasm-finding"),
+    "plasm-provider": ("plasm-fetching", "plasm-finding", "plasm-trust"),
+    "plasm-trust": ("plasm-fetching",),
+}
 """Those of our own that one needs besides plasm itself."""
 
 BRINGS: Final[Mapping[str, str]] = {
     "dht": "plasm-libp2p",
+    "encrypted": "plasm-keys",
     "ephemeral": "plasm-keys",
     "file": "plasm-keys",
     "fs": "plasm-fs",
+    "http": "plasm-http",
     "internet": "plasm-boot",
     "libp2p": "plasm-libp2p",
     "local": "plasm-boot",
     "mdns": "plasm-mdns",
     "memory": "plasm-fs",
+    "pkcs11": "plasm-pkcs11",
     "private": "plasm-boot",
+    "provider": "plasm-provider",
     "wasm3": "plasm-wasm3",
     "wasmer": "plasm-wasmer",
     "wasmtime": "plasm-wasmtime",

@@ -1,4 +1,4 @@
-"""What a command does in its event loop, which SIGTERM ends as Ctrl-C does: what was begun is taken back first."""
+"""What a command does in its event loop, which SIGTERM and Ctrl-C end alike: what was begun is taken back first."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class Interrupted(CommandFailed):
-    """SIGTERM ended the command."""
+    """SIGTERM or Ctrl-C ended the command."""
 
     def __init__(self) -> None:
         super().__init__("interrupted", code=INTERRUPTED)
 
 
 async def stoppable(function: Callable[[], Awaitable[T]]) -> T:
-    """What `function` returns; SIGTERM cancels it, and raises :exc:`Interrupted`.
+    """What `function` returns; SIGTERM or Ctrl-C cancels it, and raises :exc:`Interrupted`.
 
     What is open around this stays open until `function` has ended: it may still tell a node.
     """
@@ -33,8 +33,8 @@ async def stoppable(function: Callable[[], Awaitable[T]]) -> T:
         async with anyio.create_task_group() as tasks:
 
             async def listen(*, task_status: TaskStatus[None]) -> None:
-                # Not a signal handler that raises: it may strike inside the event loop.
-                with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+                # Not a signal handler that raises: it strikes anywhere, in the event loop or in another's task.
+                with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                     task_status.started()
                     async for _ in signals:
                         tasks.cancel_scope.cancel()

@@ -1,0 +1,1 @@
+"""Finds the providers of a boot channel, and says what a provider serves."""

@@ -1,0 +1,1 @@
+"""The boot provider of Phase: serves what a publisher signed, and mirrors it."""

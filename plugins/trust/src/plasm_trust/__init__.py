@@ -1,0 +1,1 @@
+"""Who signed what is booted: TUF repositories, their clients, and signed manifests."""
