@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ class Scope:
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs ending in ``/p2p/PEER`` of known peers."""
     provided: Callable[[type[Any]], Any] | None = None
+    every: Callable[[type[Any]], Sequence[Any]] | None = None
 
     def require(self, port: type[T]) -> T:
         """The object opened for `port`, which must stand in the driver's ``needs``.
@@ -63,6 +64,15 @@ class Scope:
             raise LookupError(f"nothing is provided here; {port.__name__} must stand in the driver's needs")
         found: T = self.provided(port)
         return found
+
+    def require_all(self, port: type[T]) -> Sequence[T]:
+        """All that is open for `port`, the preferred first; empty where nothing is, or it was not declared."""
+        if self.every is not None:
+            return self.every(port)
+        try:
+            return (self.require(port),)
+        except LookupError:
+            return ()
 
 
 @dataclass(frozen=True, kw_only=True)

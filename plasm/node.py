@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -133,13 +133,15 @@ async def _scope(
 ) -> Scope:
     registered = selected.registered
     dials = registered.port in _DIALS
+    provider = _Provider(registered.driver.needs, tuple(opened))
     return Scope(
         home=await anyio.to_thread.run_sync(plan.home.folder, _folder_name(registered.port, registered.name)),
         allows=plan.allows,
         log=logging.getLogger(f"plasm.{registered.port}.{registered.name}"),
         listen=tuple(listen) if dials else (),
         bootstrap=tuple(bootstrap) if dials else (),
-        provided=_provider(registered.driver.needs, tuple(opened)),
+        provided=provider.first,
+        every=provider.every,
     )
 
 
@@ -153,23 +155,29 @@ def _folder_name(port: str, name: str) -> str:
             return f"{port}/{name}"
 
 
-def _provider(needs: frozenset[str], opened: Sequence[tuple[Selected, Any]]) -> Callable[[type[Any]], Any]:
-    """What :meth:`Scope.require` asks: the objects of the declared needs, by port or by a class of their own."""
-    declared = [
-        (selected, thing)
-        for selected, thing in opened
-        if not needs.isdisjoint({selected.registered.port, selected.registered.qualified})
-    ]
-    declared.sort(key=lambda pair: (pair[0].registered.qualified not in needs, pair[0].rank))
+class _Provider:
+    """What :class:`Scope` asks: the objects of the declared needs, by port or by a class of their own."""
 
-    def provided(wanted: type[Any]) -> Any:
+    def __init__(self, needs: frozenset[str], opened: Sequence[tuple[Selected, Any]]) -> None:
+        self._declared = [
+            (selected, thing)
+            for selected, thing in opened
+            if not needs.isdisjoint({selected.registered.port, selected.registered.qualified})
+        ]
+        self._declared.sort(key=lambda pair: (pair[0].registered.qualified not in needs, pair[0].rank))
+
+    def every(self, wanted: type[Any]) -> tuple[Any, ...]:
         port = _PROTOCOLS.get(wanted)
-        for selected, thing in declared:
-            if selected.registered.port == port if port is not None else _is_a(thing, wanted):
-                return thing
-        raise LookupError(f"{wanted.__name__} does not stand in the driver's needs, or is not open")
+        return tuple(
+            thing
+            for selected, thing in self._declared
+            if (selected.registered.port == port if port is not None else _is_a(thing, wanted))
+        )
 
-    return provided
+    def first(self, wanted: type[Any]) -> Any:
+        for thing in self.every(wanted):
+            return thing
+        raise LookupError(f"{wanted.__name__} does not stand in the driver's needs, or is not open")
 
 
 def _is_a(thing: object, wanted: type[Any]) -> bool:

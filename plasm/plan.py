@@ -61,11 +61,17 @@ def make_plan(
     profile: str | None = None,
     home: Home,
     services: Sequence[str] = (),
+    preferred: Sequence[str] = (),
+    without: Collection[str] = (),
 ) -> Plan:
     """Choose and check the drivers of `ports`, with what they need, and `services`.
 
     `cli` holds the names of ``--plugins``, `environ` the value of ``PLASM_PLUGINS``; a name is ``fs`` or ``store:fs``.
-    Services named there are opened where `ports` has ``"service"``. Raises :exc:`PlanError` or :exc:`ConfigError`.
+    Services named there are opened where `ports` has ``"service"``. `preferred` names drivers (``discovery:dht``) that
+    the command would rather have than the profile's, as far as they are installed and not banned; drivers named in
+    `without` are not opened, and a port that this leaves empty is not either.
+
+    Raises :exc:`PlanError` or :exc:`ConfigError`.
     """
     config = config or Config()
     chosen = _profile(registry, profile or config.profile)
@@ -76,6 +82,8 @@ def make_plan(
         (config.plugins, str(config.path or "the configuration")),
     ):
         selection.add(names, source)
+    selection.add_preferred(preferred)
+    selection.leave_out(without)
     selection.add_services(services)
     ordered = _in_opening_order(selection, ports, bool(services))
     options = _Options(registry, chosen, config)
@@ -103,6 +111,7 @@ class _Selection:
         self._profile = profile
         self._by_port: dict[str, list[Registered]] = {}
         self._broken: dict[str, PlanError] = {}
+        self._emptied: set[str] = set()
 
     def add(self, names: Sequence[str], source: str) -> None:
         """Take `names` (each perhaps several, with commas) for the ports that have no selection yet."""
@@ -122,6 +131,26 @@ class _Selection:
             self.refuse_banned(found, f"{source} asks for it")
             if found not in self._by_port.setdefault(port, []):
                 self._by_port[port].append(found)
+
+    def add_preferred(self, names: Sequence[str]) -> None:
+        """Take those of `names` (``port:name``) that can be had, for the ports that have no selection yet."""
+        taken = set(self._by_port) | set(self._broken)
+        for qualified in names:
+            port, _, name = qualified.partition(":")
+            found = self._registry.find(port, name)
+            if port not in taken and found is not None and not found.driver.offers & self._profile.bans:
+                self._by_port.setdefault(port, []).append(found)
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Do not open the drivers `names` (``port:name``)."""
+        for qualified in names:
+            port, _, _ = qualified.partition(":")
+            self._by_port[port] = [each for each in self.of(port) if each.qualified != qualified]
+            self._emptied.add(port)
+
+    def may_be_empty(self, port: str) -> bool:
+        """Whether nothing of `port` needs to be open: a node may host no service, or what there was is left out."""
+        return port == "service" or port in self._emptied
 
     def add_services(self, names: Sequence[str]) -> None:
         """Take services that a command always hosts."""
@@ -239,7 +268,7 @@ def _in_opening_order(selection: _Selection, ports: Collection[str], hosts: bool
 
     def visit_port(port: str, reason: str) -> None:
         drivers = selection.of(port)
-        if not drivers and port != "service":
+        if not drivers and not selection.may_be_empty(port):
             raise PlanError(f"nothing is selected for the port {port} ({reason})", selection.candidates(port))
         if port == "signer" and len(drivers) > 1:
             names = ", ".join(each.name for each in drivers)

@@ -67,8 +67,18 @@ class Context:
         """What the installed plugins offer, collected once."""
         return self._registry
 
-    def plan(self, ports: Collection[str], services: Sequence[str] = ()) -> Plan:
-        """The plan for `ports` and `services`. Raises :exc:`PlanError` or :exc:`plasm.config.ConfigError`."""
+    def plan(
+        self,
+        ports: Collection[str],
+        services: Sequence[str] = (),
+        *,
+        preferred: Sequence[str] = (),
+        without: Collection[str] = (),
+    ) -> Plan:
+        """The plan for `ports` and `services`, with `preferred` and `without` as :func:`plasm.plan.make_plan` has them.
+
+        Raises :exc:`PlanError` or :exc:`plasm.config.ConfigError`.
+        """
         from plasm.home import Home
         from plasm.plan import make_plan
 
@@ -81,6 +91,8 @@ class Context:
             profile=self.profile,
             home=Home(self.home),
             services=services,
+            preferred=preferred,
+            without=without,
         )
 
 

@@ -189,16 +189,20 @@ def run(arguments: Sequence[str]) -> int:
         variable = f"_{program.upper()}_COMPLETE"
         if instruction := os.environ.get(variable):
             return shell_complete(root, {}, program, variable, instruction)
-    context = Context()
+    return invoke(root, "plasm", arguments, Context())
+
+
+def invoke(command: click.Command, name: str, arguments: Sequence[str], context: Context) -> int:
+    """Run `command` under `name` as :func:`run` does the root command."""
     try:
-        with root.make_context("plasm", list(arguments), obj=context) as click_context:
-            answer = root.invoke(click_context)
+        with command.make_context(name, list(arguments), obj=context) as click_context:
+            answer = command.invoke(click_context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "", err=True)
         return 2
     # SystemExit and KeyboardInterrupt too, which may arrive inside a group of exceptions.
     except BaseException as error:
-        answer = report(error, verbose=context.verbose, as_json=_asks_for_json(arguments))
+        answer = report(error, verbose=context.verbose, as_json=_asks_for_json(command, arguments))
     try:
         sys.stdout.flush()
     except BrokenPipeError as error:
@@ -207,9 +211,9 @@ def run(arguments: Sequence[str]) -> int:
     return answer if isinstance(answer, int) else 0
 
 
-def _asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether the command that `arguments` name is given its ``--json``; a program's own is not meant."""
-    command: click.Command | None = root
+def _asks_for_json(called: click.Command, arguments: Sequence[str]) -> bool:
+    """Whether the command that `arguments` of `called` name is given its ``--json``; a program's own is not meant."""
+    command: click.Command | None = called
     rest = list(arguments)
     try:
         while isinstance(command, click.Group):
