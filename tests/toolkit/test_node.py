@@ -126,6 +126,18 @@ async def test_a_driver_gets_what_it_declared_and_no_more(workshop: Workshop) ->
             things["quic"].scope.require(Thing)
 
 
+async def test_a_driver_can_ask_for_all_that_is_open_for_what_it_needs(workshop: Workshop) -> None:
+    drivers = [
+        ("discovery", workshop.driver("dht")),
+        ("discovery", workshop.driver("mdns")),
+        ("service", workshop.driver("provider", needs=frozenset({"discovery"}))),
+    ]
+    async with open_plan(plan_of(drivers)):
+        scope = workshop.things["provider"].scope
+        assert list(scope.require_all(Discovery)) == [workshop.things["dht"], workshop.things["mdns"]]  # type: ignore[type-abstract, comparison-overlap]
+        assert list(scope.require_all(Signer)) == []  # type: ignore[type-abstract]
+
+
 async def test_addresses_go_to_those_who_dial_and_to_nobody_else(workshop: Workshop) -> None:
     plan = plan_of([(port, workshop.driver(f"a-{port}")) for port in ORDER])
     async with open_plan(plan, listen=["/ip4/127.0.0.1/tcp/0"], bootstrap=["/x"]):

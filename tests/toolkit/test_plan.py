@@ -146,6 +146,23 @@ def test_several_drivers_of_a_port_keep_the_order_they_were_named_in(stocked: Pl
     assert [(each.registered.name, each.rank) for each in plan.selected] == [("other", 0), ("engine", 1)]
 
 
+def test_what_a_command_prefers_stands_in_for_the_profile_and_for_nothing_that_was_named(stocked: Plugins) -> None:
+    both = ("discovery:dht", "discovery:mdns")
+    assert names(plan_of(stocked, ports=["discovery"], preferred=both))[-2:] == list(both)
+    assert names(plan_of(stocked, ports=["discovery"], preferred=both, cli=["mdns"])) == ["discovery:mdns"]
+
+
+def test_what_a_command_prefers_is_left_out_where_it_is_banned_or_missing(stocked: Plugins) -> None:
+    wanted = ("discovery:dht", "discovery:mdns", "discovery:carrier-pigeon")
+    assert names(plan_of(stocked, ports=["discovery"], preferred=wanted, profile="local")) == ["discovery:mdns"]
+
+
+def test_a_command_may_leave_drivers_out_and_then_do_without_their_port(stocked: Plugins) -> None:
+    both = ("discovery:dht", "discovery:mdns")
+    assert names(plan_of(stocked, ports=["discovery"], preferred=both, without=["discovery:dht"])) == ["discovery:mdns"]
+    assert names(plan_of(stocked, ports=["discovery", "store"], without=["discovery:dht"])) == ["store:fs"]
+
+
 def test_the_profile_of_the_configuration_gives_way_to_the_one_that_is_asked_for(stocked: Plugins) -> None:
     assert plan_of(stocked, config="profile = 'local'").profile.name == "local"
     assert plan_of(stocked, config="profile = 'local'", profile="private").profile.name == "private"
