@@ -1,4 +1,4 @@
-"""A database of one sqlite file, touched from worker threads one at a time.
+"""A database of one sqlite file, touched by one thread of its own.
 
 Writes that arrive together share one transaction; each caller goes on when its own has been committed. With write-ahead
 logging and ``synchronous=NORMAL`` a commit survives the death of the process; a power cut may take back the last
@@ -7,9 +7,12 @@ moments, never an older part.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import itertools
 import os
+import queue
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -19,13 +22,15 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+import trio
 from anyio.abc import TaskStatus
 
 from plasm.errors import PlasmError, ungrouped
 
 T = TypeVar("T")
 
-_PENDING_WRITES = 1024
+_PENDING = 1024
+"""What is asked and not answered at once; more wait."""
 _CLOSE_SECONDS = 10
 """A commit of what is pending takes milliseconds; a disk that hangs for longer than this must not hold the node."""
 
@@ -47,76 +52,118 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, shape: Shape) -> None:
         self._connection = connection
         self._shape = shape
-        self._one_at_a_time = anyio.CapacityLimiter(1)
-        self._send, self._receive = anyio.create_memory_object_stream[
-            tuple[Callable[[sqlite3.Connection], Any], _Waiter]
-        ](_PENDING_WRITES)
-        self._commits = anyio.CancelScope(shield=True)
+        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._room = anyio.Semaphore(_PENDING, fast_acquire=True)
+        self._closed = False
+        self._serving = anyio.CancelScope(shield=True)
 
     async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """What `change` returns, once what it changed is committed."""
-        waiter = _Waiter()
-        try:
-            await self._send.send((change, waiter))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise self._shape.unusable(f"{self._shape.name} is closed") from None
-        await waiter.done.wait()
-        if waiter.error is not None:
-            raise self._shape.unusable(f"{self._shape.name} cannot be written: {waiter.error}") from waiter.error
-        result: T = waiter.result
+        result: T = await self._ask(_Asked(change, writes=True), "written")
         return result
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What `query` returns."""
-        try:
-            return await anyio.to_thread.run_sync(query, self._connection, limiter=self._one_at_a_time)
-        except sqlite3.Error as error:
-            raise self._shape.unusable(f"{self._shape.name} cannot be read: {error}") from error
+        result: T = await self._ask(_Asked(query, writes=False), "read")
+        return result
+
+    async def _ask(self, asked: _Asked, done: str) -> Any:
+        async with self._room:
+            if self._closed:
+                raise self._shape.unusable(f"{self._shape.name} is closed")
+            self._asked.put(asked)
+            await asked.answered.wait()
+        if isinstance(asked.error, PlasmError):
+            raise asked.error
+        if asked.error is not None:
+            raise self._shape.unusable(f"{self._shape.name} cannot be {done}: {asked.error}") from asked.error
+        return asked.result
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Commit what comes until :meth:`close`."""
+        """Answer what is asked until :meth:`close`, in a thread of its own."""
         # Shielded: whoever records an ending while the node is being cancelled still gets it committed.
-        with self._commits, self._receive:
+        with self._serving:
             task_status.started()
-            async for first in self._receive:
-                batch = [first]
-                with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
-                    while len(batch) < _PENDING_WRITES:
-                        batch.append(self._receive.receive_nowait())
-                await anyio.to_thread.run_sync(
-                    functools.partial(_commit, self._connection, batch), limiter=self._one_at_a_time
-                )
-                for _, waiter in batch:
-                    waiter.done.set()
+            await anyio.to_thread.run_sync(
+                self._serve, _caller_in_this_loop(), abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
+            )
+            # Not where the disk hangs: the thread still has it.
+            self._connection.close()
 
     def close(self) -> None:
         """Take nothing more; what is pending is still committed, if the disk takes it in time."""
-        self._send.close()
-        self._commits.deadline = anyio.current_time() + _CLOSE_SECONDS
+        self._closed = True
+        self._asked.put(None)
+        self._serving.deadline = anyio.current_time() + _CLOSE_SECONDS
+
+    def _serve(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
+        while (first := self._asked.get()) is not None:
+            batch: list[_Asked] = [first]
+            last = False
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < _PENDING and not last:
+                    if (following := self._asked.get_nowait()) is None:
+                        last = True
+                    else:
+                        batch.append(following)
+            for writes, part in itertools.groupby(batch, key=lambda asked: asked.writes):
+                (_commit if writes else _query)(self._connection, list(part))
+            call_soon(functools.partial(_wake, batch))
+            if last:
+                return
 
 
-class _Waiter:
-    def __init__(self) -> None:
-        self.done = anyio.Event()
+class _Asked:
+    """Something to be done with the connection, and what came of it."""
+
+    def __init__(self, action: Callable[[sqlite3.Connection], Any], *, writes: bool) -> None:
+        self.action = action
+        self.writes = writes
+        self.answered = anyio.Event()
         self.result: Any = None
         self.error: Exception | None = None
 
 
-def _commit(database: sqlite3.Connection, batch: list[tuple[Callable[[sqlite3.Connection], Any], _Waiter]]) -> None:
+def _wake(batch: list[_Asked]) -> None:
+    for asked in batch:
+        asked.answered.set()
+
+
+def _caller_in_this_loop() -> Callable[[Callable[[], object]], object]:
+    """What another thread calls to have something called in the event loop that runs here.
+
+    anyio has no way that does not wait for the answer, and to hand each batch to a thread anew costs three times this.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return trio.lowlevel.current_trio_token().run_sync_soon
+    return loop.call_soon_threadsafe
+
+
+def _commit(database: sqlite3.Connection, batch: list[_Asked]) -> None:
     try:
         with database:
             database.execute("BEGIN IMMEDIATE")
-            for change, waiter in batch:
+            for asked in batch:
                 database.execute("SAVEPOINT one")
                 try:
-                    waiter.result = change(database)
+                    asked.result = asked.action(database)
                     database.execute("RELEASE one")
-                except (sqlite3.IntegrityError, ValueError, OverflowError) as error:
-                    waiter.error = error
+                except (sqlite3.IntegrityError, ValueError, OverflowError, PlasmError) as error:
+                    asked.error = error
                     database.execute("ROLLBACK TO one")
-    except sqlite3.Error as error:
-        for _, waiter in batch:
-            waiter.error = waiter.error or error
+    except Exception as error:
+        for asked in batch:
+            asked.error = asked.error or error
+
+
+def _query(database: sqlite3.Connection, batch: list[_Asked]) -> None:
+    for asked in batch:
+        try:
+            asked.result = asked.action(database)
+        except Exception as error:
+            asked.error = error
 
 
 def _make_private(path: Path, shape: Shape) -> None:
@@ -166,13 +213,10 @@ async def open_database(path: Path | None, shape: Shape) -> AsyncIterator[Databa
     except (sqlite3.Error, OSError) as error:
         raise shape.unusable(f"{path} cannot be opened: {error}", "move it away") from error
     database = Database(connection, shape)
-    try:
-        with ungrouped():
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(database.run)
-                try:
-                    yield database
-                finally:
-                    database.close()
-    finally:
-        connection.close()
+    with ungrouped():
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(database.run)
+            try:
+                yield database
+            finally:
+                database.close()

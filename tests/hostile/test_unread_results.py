@@ -12,7 +12,8 @@ from tests.jobs.world import ECHO, ignore, offer_for, submission, until
 
 pytestmark = pytest.mark.anyio
 
-SIZE = 400_000
+SIZE = 700_000
+"""More than what a stream buffers and what its reader takes at once, 256 KiB each."""
 
 
 async def test_results_that_are_not_read_are_loaded_one_share_at_a_time(world, monkeypatch):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from plasm.jobs.journal import open_journal
-from plasm.jobs.records import Accepted, JournalUnusable
+from plasm.jobs.records import DONE, Accepted, Ending, JournalUnusable
 from tests.jobs.world import ECHO, submission
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +71,18 @@ async def test_a_node_does_not_start_on_a_journal_with_such_a_job_and_says_why(w
             async with world.node(home=home):
                 raise AssertionError("it was opened")
     assert str(caught.value).isprintable()
+
+
+async def test_an_ending_that_cannot_be_read_costs_its_own_offer_an_error_and_nobody_else_anything(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with anyio.fail_after(10):
+        async with open_journal(path) as journal:
+            await journal.accept(_accepted(1), None)
+            await journal.ended(_accepted(1).id, Ending(state=DONE, outputs={"stdout": b"!"}))
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE jobs SET output_table = x'c1'")
+        database.close()
+        async with open_journal(path) as journal:
+            with pytest.raises(JournalUnusable, match="outputs that cannot be read"):
+                await journal.accept(_accepted(1), None)
+            assert await journal.accept(_accepted(2), None) is None

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -197,11 +198,15 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_write_and_no_other():
 
 
 async def test_closing_commits_what_is_pending(path):
-    async with open_journal(path) as journal, anyio.create_task_group() as tasks, journal._database._one_at_a_time:
+    go_on = threading.Event()
+    async with open_journal(path) as journal, anyio.create_task_group() as tasks:
+        # The thread that commits is kept busy meanwhile.
+        tasks.start_soon(journal._database.read, lambda database: go_on.wait(10))
         for number in range(50):
             tasks.start_soon(journal.accept, accepted(number), None)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
+        go_on.set()
     async with open_journal(path) as journal:
         assert len(await journal.unfinished()) == 50
 
