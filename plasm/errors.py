@@ -33,6 +33,8 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` with nothing in it that a terminal would obey: every unprintable character is escaped."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 

@@ -61,6 +61,8 @@ class Executor:
         self._node = node
         self._signer = signer
         self._runtimes = runtimes
+        # Asked once: whether an object has the members of a protocol is slow to tell.
+        self._guarded = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, Guarded)}
         self._stores = stores
         self._log = log
         self._trusts = trusts
@@ -91,7 +93,7 @@ class Executor:
             outcome=outcome,
             engine=runtime.engine,
             isolation=runtime.isolation,
-            guards=runtime.guards if isinstance(runtime, Guarded) else (),
+            guards=guarded.guards if (guarded := self._guarded.get(accepted.runtime)) is not None else (),
             node=self._node,
             client=accepted.client,
             nonce=accepted.nonce,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -208,9 +207,15 @@ def join_input(job: Job, stdin: bytes, files: Mapping[str, bytes]) -> bytes:
     return b"".join([stdin, *(files[file.path] for file in job.inputs)])
 
 
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
 def canonical_json(document: object) -> bytes:
-    """RFC 8785 for documents whose member names are ASCII and whose numbers are integers below 2^53."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    """RFC 8785 for documents whose member names are ASCII and whose numbers are integers below 2^53.
+
+    Raises :exc:`ValueError` for text that is not Unicode.
+    """
+    return _canonical.encode(document)
 
 
 def job_id(client: PeerId, nonce: bytes, job_digest: Digest) -> str:

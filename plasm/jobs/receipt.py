@@ -377,11 +377,11 @@ def _strict_base64(text: str) -> bytes:
 
 
 def _encode_envelope(envelope: _Envelope) -> bytes:
-    return canonical_json(msgspec.to_builtins(envelope))
+    return canonical_json(envelope)
 
 
 def _encode_statement(statement: Statement) -> bytes:
-    return canonical_json(msgspec.to_builtins(statement))
+    return canonical_json(statement)
 
 
 def _timestamp(moment: datetime.datetime) -> str:

@@ -212,3 +212,8 @@ def test_the_result_digest_covers_verdict_exit_code_and_outputs():
         result_digest("trapped", None, outputs),
         result_digest("exited", 0, outputs | {"stdout": sha256(b"p")}),
     }
+
+
+def test_text_that_is_not_unicode_has_no_canonical_form():
+    with pytest.raises(ValueError):
+        canonical_json({"a": "\ud800"})

@@ -146,7 +146,7 @@ def test_all_that_a_plugin_describes_stands_in_the_plugins_text(text: Text) -> N
     said = text("plugins.md")
     named = in_code(said)
     for kind in (drivers.Driver, drivers.Scope, drivers.ProfileFile):
-        assert {field.name for field in fields(kind)} - {"provided"} <= named, kind
+        assert {field.name for field in fields(kind)} - {"provided", "every"} <= named, kind
     for thing in (drivers.DriverUnavailable, drivers.Options, drivers.Service, drivers.AddressFilter):
         assert thing.__name__ in named
     assert f"PLASM_API = {drivers.PLUGIN_API}" in said
