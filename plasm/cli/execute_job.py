@@ -34,7 +34,8 @@ def command(
 ) -> None:
     """Run WASM on this machine and print the signed receipt.
 
-    Our options come before WASM; what follows it is the program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
+    program's.
     """
     submission = job.submission()
 

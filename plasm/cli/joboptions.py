@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from plasm.cli.files import InputUnusable, read_file
 from plasm.cli.jobfiles import read_inputs
 from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, InvalidJob, Job, Manifest, input_files, sha256
+from plasm.ports import Digest
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_SHOWN_OF_DIGEST = 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,10 @@ class JobOptions:
     """What the command line says of a job."""
 
     name: str
+    digest: Digest
+    """Of the module."""
     module: bytes
+    """Empty where only its digest was named."""
     args: tuple[str, ...]
     env: dict[str, str]
     stdin: bytes
@@ -38,7 +46,7 @@ class JobOptions:
         """The job with what a node needs of it. Raises :exc:`InputUnusable`."""
         job = Job(
             manifest=Manifest(
-                module_hash=sha256(self.module),
+                module_hash=self.digest,
                 memory_mb=self.memory,
                 timeout_seconds=self.timeout,
                 fuel=self.fuel,
@@ -131,9 +139,12 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise click.UsageError("Missing argument 'WASM'.")
             wasm, *others = args
             args = tuple(others)
+        by_digest = _DIGEST.fullmatch(wasm) is not None
+        module = b"" if by_digest else read_file(Path(wasm), MAX_MODULE_BYTES)
         job = JobOptions(
-            name=Path(wasm).name,
-            module=read_file(Path(wasm), MAX_MODULE_BYTES),
+            name=wasm[:_SHOWN_OF_DIGEST] if by_digest else Path(wasm).name,
+            digest=Digest(wasm) if by_digest else sha256(module),
+            module=module,
             args=args,
             env=read_variables(variables),
             stdin=_read_stdin(stdin_file),

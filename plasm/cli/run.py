@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import anyio
@@ -14,10 +15,11 @@ from plasm.cli.progress import Progress
 from plasm.cli.running import stoppable
 from plasm.errors import PlanError
 from plasm.jobs.conversation import Event
-from plasm.jobs.manifest import digest_bytes
+from plasm.jobs.manifest import MAX_MODULE_BYTES, digest_bytes, sha256
+from plasm.jobs.modules import read_module
 from plasm.jobs.receipt import outputs_of
 from plasm.node import open_plan
-from plasm.ports import Digest, Invocation, NotRunnable, Outcome, Verdict
+from plasm.ports import Invocation, NotRunnable, Outcome, Verdict
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -30,10 +32,12 @@ from plasm.ports import Digest, Invocation, NotRunnable, Outcome, Verdict
 def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool) -> None:
     """Run WASM on this machine: its output as it wrote it, and its exit code.
 
-    Our options come before WASM; what follows it is the program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
+    program's.
     """
     submission = job.submission()
-    plan = context.plan({"runtime"})
+    by_digest = not job.module and job.digest != sha256(b"")
+    plan = context.plan({"runtime", "store"} if by_digest else {"runtime"})
     installed = context.registry().names("runtime")
 
     async def run_here() -> Outcome:
@@ -45,16 +49,19 @@ def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool)
                     f"plasm --plugins {job.runtime} run" if job.runtime in installed else "choose one of them",
                 )
             runtime = runtimes[job.runtime or next(iter(runtimes))]
-            digest = Digest(submission.job.manifest.module_hash)
+            module = job.module
+            if by_digest:
+                stores = [store for _, store in ports.stores]
+                module = await read_module(stores, job.digest, MAX_MODULE_BYTES, logging.getLogger("plasm.run"))
             try:
                 progress.report(Event(kind="compiling"))
-                await runtime.prepare(digest, job.module)
+                await runtime.prepare(job.digest, module)
             except NotRunnable as error:
                 return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             progress.report(Event(kind="running"))
             return await runtime.run(
                 Invocation(
-                    module=digest,
+                    module=job.digest,
                     args=job.args,
                     env=job.env,
                     stdin=job.stdin,

@@ -84,7 +84,8 @@ def command(
 ) -> None:
     """Have WASM run by a node: its output as it wrote it, and its exit code.
 
-    Our options come before WASM; what follows it is the program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
+    program's.
     """
     if detach:
         _refuse_to_forget(context)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 
 from plasm.jobs.manifest import digest_bytes
+from plasm.jobs.modules import read_module
 from plasm.jobs.receipt import make_statement, outputs_of, sign_receipt
 from plasm.jobs.records import DONE, FAILED, Accepted, Ending
 from plasm.jobs.unprepared import Unprepared
@@ -32,19 +33,6 @@ MOST_ATTEMPTS = 3
 """A job that took the node or its cell down this often is not tried again."""
 
 
-async def read_module(stores: Sequence[Store], digest: Digest, max_bytes: int) -> bytes:
-    """The module, from the first store that has it whole. Raises :exc:`~plasm.ports.StoreError`."""
-    problem: StoreError = NotStored(f"no store holds {digest}")
-    for store in stores:
-        try:
-            return await store.get(digest, max_bytes)
-        except NotStored:
-            continue
-        except StoreError as error:
-            problem = error
-    raise problem
-
-
 class Executor:
     """Runs accepted jobs and signs what came of them."""
 
@@ -56,6 +44,7 @@ class Executor:
         runtimes: Mapping[str, Runtime],
         stores: Sequence[Store],
         log: logging.Logger,
+        module_bytes: int,
         trusts: Callable[[PeerId], bool] = lambda client: False,
     ) -> None:
         self._node = node
@@ -65,6 +54,7 @@ class Executor:
         self._guarded = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, Guarded)}
         self._stores = stores
         self._log = log
+        self._module_bytes = module_bytes
         self._trusts = trusts
         self._preparing: dict[tuple[str, str], anyio.Lock] = {}
         self._unprepared = Unprepared(MOST_ATTEMPTS)
@@ -155,7 +145,8 @@ class Executor:
             async with lock:
                 if not runtime.prepared(digest):
                     self._unprepared.check(accepted.runtime, digest)
-                    module = await read_module(self._stores, digest, accepted.module_size)
+                    most = accepted.module_size or self._module_bytes
+                    module = await read_module(self._stores, digest, most, self._log)
                     try:
                         await runtime.prepare(digest, module)
                     except (NotRunnable, RuntimeFailed) as error:

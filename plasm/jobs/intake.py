@@ -103,7 +103,10 @@ class Intake:
         # Tracked before the first wait, so that the bounds hold against a thousand offers at once.
         self._queue.track(tracked)
         try:
-            whole = not await self._needs(offer, runtime)
+            needs = await self._needs(offer, runtime)
+            if "module" in needs and offer.by_digest:
+                raise OfferRejected("ModuleNotFound", "no store here has the module, and it does not come with the job")
+            whole = not needs
             recorded = replace(accepted, state=QUEUED) if whole else accepted
             ending = await self._journal.accept(recorded, offer.input, INLINE_BYTES)
         except BaseException:
@@ -131,18 +134,20 @@ class Intake:
     async def _needs(self, offer: Offer, runtime: str) -> tuple[str, ...]:
         module = Digest(offer.job.manifest.module_hash)
         needs = []
-        if not self._runtimes[runtime].prepared(module) and not await self._stored(module):
+        if not self._runtimes[runtime].prepared(module) and not await self._stored(module, offer.by_digest):
             needs.append("module")
         if offer.input_size and offer.input is None:
             needs.append("input")
         return tuple(needs)
 
-    async def _stored(self, module: Digest) -> bool:
+    async def _stored(self, module: Digest, anywhere: bool) -> bool:
         await self._sweeper.settled(module)
         for store in self._stores:
-            with contextlib.suppress(StoreError):
-                if await store.has(module):
-                    return True
+            # What cannot be written may be on the network: the client is nearer, if it has the module.
+            if anywhere or store.writable:
+                with contextlib.suppress(StoreError):
+                    if await store.has(module):
+                        return True
         return False
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ import msgspec
 
 from plasm.errors import one_line
 from plasm.jobs.framing import MAX_CHUNK, FrameCut, FrameReader, encode_frame
-from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, NONCE_BYTES, DigestText, Job
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, NONCE_BYTES, DigestText, Job, sha256
 from plasm.jobs.outputs import Output
 from plasm.jobs.receipt import MAX_OUT_FILES, MAX_RECEIPT_BYTES
 from plasm.ports import Stream
@@ -38,6 +38,7 @@ REASONS = (
     "NotAllowed",
     "QuotaExceeded",
     "ShuttingDown",
+    "ModuleNotFound",
 )
 """Why an offer is rejected. The first five are the ones that users of Phase know."""
 
@@ -72,11 +73,17 @@ class Offer(Request, frozen=True, kw_only=True):
     """The job digest as the client computed it: a difference in encoding shows here and not in the receipt."""
     nonce: Nonce
     module_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_MODULE_BYTES)]
+    """0 where the client has the module only by its digest: then the node has it, or does not take the job."""
     input_size: Annotated[int, msgspec.Meta(ge=0, le=MAX_INPUT_BYTES)] = 0
     input: Inline | None = None
     """The input itself where it is small."""
     arch: Name | None = None
     runtime: Name | None = None
+
+    @property
+    def by_digest(self) -> bool:
+        """Whether the client does not have the module; that of nothing at all is not worth having."""
+        return not self.module_size and self.job.manifest.module_hash != sha256(b"")
 
 
 class Fetch(Request, frozen=True, kw_only=True):

@@ -55,7 +55,13 @@ class Worker:
         self._log = log
         self._queue = JobQueue()
         self._executor = Executor(
-            node=node, signer=signer, runtimes=runtimes, stores=stores, log=log, trusts=admission.trusts
+            node=node,
+            signer=signer,
+            runtimes=runtimes,
+            stores=stores,
+            log=log,
+            module_bytes=admission.module_bytes,
+            trusts=admission.trusts,
         )
         self._endings = Endings(journal, self._queue, log)
         self._sweeper = ModuleSweeper(stores, bounds.modules_bytes, self._queue.modules)
