@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,8 @@ class Scope:
     """Multiaddrs ending in ``/p2p/PEER`` of known peers."""
     provided: Callable[[type[Any]], Any] | None = None
     every: Callable[[type[Any]], Sequence[Any]] | None = None
+    ask: Callable[[str], Awaitable[str]] | None = None
+    """Asks a person for a passphrase or PIN and returns the answer; ``None`` where nobody can be asked."""
 
     def require(self, port: type[T]) -> T:
         """The object opened for `port`, which must stand in the driver's ``needs``.
