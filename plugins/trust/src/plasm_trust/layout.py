@@ -21,12 +21,13 @@ MANIFESTS: Final = "manifests"
 MANIFEST: Final = "manifest.json"
 
 ARCHES: Final = ("x86_64", "arm64")
+ROLES: Final = frozenset({"root", "timestamp", "snapshot", "targets"})
+"""TUF's top-level roles; every other role is a channel's."""
 KINDS: Final = ("kernel", "initramfs", "rootfs", "dtb")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ALIASES: Final = {"aarch64": "arm64"}
-_ROLES: Final = frozenset({"root", "timestamp", "snapshot", "targets"})
-_NOT_CHANNELS: Final = _ROLES | {METADATA, MANIFESTS, "sha256", "health", "status", "metrics", MANIFEST}
+_NOT_CHANNELS: Final = ROLES | {METADATA, MANIFESTS, "sha256", "health", "status", "metrics", MANIFEST}
 _METADATA_FILE = re.compile(r"(?:timestamp|[1-9][0-9]{0,9}\.[a-z0-9][a-z0-9._-]{0,62})\.json")
 
 
@@ -47,9 +48,14 @@ class TargetPath(NamedTuple):
 
 def channel_name(text: str) -> str:
     """`text`, where it can name a channel. Raises :exc:`BadName`."""
-    if not _NAME.fullmatch(text) or text in _NOT_CHANNELS:
+    if not is_channel(text):
         raise BadName(f"{text[:80]!r} is not the name of a channel")
     return text
+
+
+def is_channel(text: str) -> bool:
+    """Whether `text` can name a channel."""
+    return bool(_NAME.fullmatch(text)) and text not in _NOT_CHANNELS
 
 
 def arch_name(text: str) -> str:

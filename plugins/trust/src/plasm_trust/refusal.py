@@ -26,6 +26,8 @@ class Reason(enum.StrEnum):
     """An artifact that is not signed here, or is not what was signed."""
     MALFORMED = "malformed"
     """Not what the specification allows, whoever signed it."""
+    INCOMPLETE = "incomplete"
+    """What is kept here is not enough to tell."""
     NOT_PINNED = "not_pinned"
     """There is no root of trust to begin with."""
     OTHER_ROOT = "other_root"

@@ -1,0 +1,101 @@
+"""Which of what is staged can be published now: as much as is signed by all who must, and hangs together.
+
+A new root, new targets and new channels may each be staged. A channel that a new key signs holds only under the new
+targets that name this key, and those perhaps only under the new root; so combinations are tried, the newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from plasm_trust import manifest
+from plasm_trust.parsing import check_signed
+from plasm_trust.published import channel_keys
+from plasm_trust.refusal import TrustRefused
+from plasm_trust.staging import Staging
+from plasm_trust.tufapi import Metadata, Root, Targets
+from plasm_trust.verifying import channel_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """Signed metadata as it is published, by role; empty before the first publication."""
+
+    root: Metadata[Root] | None
+    targets: Mapping[str, Metadata[Targets]]
+    """Of the role ``targets`` and of channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the next state of the repository is made of."""
+
+    root: Metadata[Root]
+    targets: Metadata[Targets]
+    channels: Mapping[str, Metadata[Targets]]
+    manifests: Mapping[str, Mapping[str, dict[str, Any]]]
+    """By channel, of those that are new, and architecture."""
+    new: frozenset[str]
+    """The roles that come from what is staged."""
+
+
+def choose(staging: Staging, current: Current) -> Choice | None:
+    """The newest state that is signed as it must be; ``None`` where there is none at all.
+
+    Raises :exc:`TrustRefused` or :exc:`OSError` where what is staged cannot be read.
+    """
+    roots = [each for each in (staging.root(), current.root) if each is not None]
+    targets = [each for each in (staging.targets("targets"), current.targets.get("targets")) if each is not None]
+    for root, top in product(roots, targets):
+        if root_holds(root, current.root) and holds(root.signed, "targets", top):
+            choice = _with_channels(staging, current, root, top)
+            if choice is not None:
+                return choice
+    return None
+
+
+def holds(delegator: Root | Targets, role: str, metadata: Metadata[Any]) -> bool:
+    """Whether `metadata` is signed as `delegator` wants it of `role`."""
+    try:
+        check_signed(delegator, role, metadata, role)
+    except TrustRefused:
+        return False
+    return True
+
+
+def root_holds(root: Metadata[Root], before: Metadata[Root] | None) -> bool:
+    """Whether `root` is signed by itself and, where it is a new one, by `before`."""
+    if not holds(root.signed, "root", root):
+        return False
+    return before is None or root is before or holds(before.signed, "root", root)
+
+
+def manifests_hold(targets: Targets, channel: str, documents: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether all of `documents` are signed as `targets` want it of `channel`."""
+    keys, threshold = channel_keys(targets, channel)
+    try:
+        for document in documents.values():
+            manifest.verify(manifest.encode(document), keys, threshold)
+    except TrustRefused:
+        return False
+    return True
+
+
+def _with_channels(staging: Staging, current: Current, root: Metadata[Root], top: Metadata[Targets]) -> Choice | None:
+    channels: dict[str, Metadata[Targets]] = {}
+    manifests: dict[str, Mapping[str, dict[str, Any]]] = {}
+    new = {each.signed.type for each in (root, top) if each not in (current.root, current.targets.get("targets"))}
+    for name in channel_names(top.signed):
+        staged, published = staging.targets(name), current.targets.get(name)
+        documents = staging.manifests(name)
+        if staged is not None and holds(top.signed, name, staged) and manifests_hold(top.signed, name, documents):
+            channels[name], manifests[name] = staged, documents
+            new.add(name)
+        elif published is not None and holds(top.signed, name, published):
+            channels[name] = published
+        else:
+            return None
+    return Choice(root=root, targets=top, channels=channels, manifests=manifests, new=frozenset(new))

@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and are read under a cap."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+_TEMPORARY = ".new-"
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put `data` at `path`, in place of what was there; on disk when this returns. Raises :exc:`OSError`."""
+    temporary = temporary_beside(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put `data` at `path`, where nothing is yet. Raises :exc:`FileExistsError` or another :exc:`OSError`."""
+    temporary = temporary_beside(path)
+    write_whole(temporary, data, mode)
+    try:
+        # A hard link, because rename() would replace what somebody has just put there.
+        os.link(temporary, path, follow_symlinks=False)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for what will become `path`, which :func:`sweep` knows."""
+    return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left below `folder`; the caller keeps others from writing there."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(_TEMPORARY):
+                Path(parent, name).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in `folder` outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_capped(path: Path, max_bytes: int) -> bytes:
+    """The regular file at `path`, not behind a symbolic link. Raises :exc:`OSError`, also where it is larger."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(f"{path} is larger than {max_bytes} bytes")
+    return data
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of the regular file at `path`, not behind a symbolic link. Raises :exc:`OSError`."""
+    # O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is not a regular file")
+    return descriptor
