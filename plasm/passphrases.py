@@ -20,24 +20,33 @@ LONGEST_SECRET: Final = 1024
 
 _ANSWER_SECONDS = 300.0
 _TERMINAL = "/dev/tty"
-_WRITABLE_BY_OTHERS_OR_OPEN_TO_ALL = 0o027
+_OPEN_TO_OTHERS = 0o027
+"""A group may read it: so do services that are given a secret see it."""
+
+
+class NobodyToAsk(SignerError):
+    """A secret is needed, and no person can be asked for it."""
 
 
 async def obtain_secret(scope: Scope, question: str, *, variable: str, twice: bool = False) -> str:
     """The passphrase or PIN that `question` names ("passphrase of release.age").
 
     It is the first line of the file that the environment variable `variable` names, else what a person answers to
-    ``scope.ask``; with `twice` a person must say the same again. Raises :exc:`SignerError`: nobody can be asked, the
-    file cannot be used, or the two answers differ.
+    ``scope.ask``; with `twice` a person must say the same again. Raises :exc:`NobodyToAsk`, or
+    :exc:`SignerError` where the file cannot be used or the two answers differ.
     """
     named = os.environ.get(variable, "")
     if named:
         return await anyio.to_thread.run_sync(secret_in_file, Path(named))
-    if scope.ask is None:
-        raise SignerError(f"nobody can be asked for the {printable(question)}; name a file that holds it: {variable}")
-    answer = _checked(await scope.ask(question), question)
-    if twice and await scope.ask(f"{question}, again") != answer:
-        raise SignerError(f"the two answers differ, and nothing was made; say the {printable(question)} again")
+    try:
+        if scope.ask is None:
+            raise NobodyToAsk("nobody can be asked here")
+        answer = _checked(await scope.ask(question), question)
+        if twice and await scope.ask(f"{question}, again") != answer:
+            raise SignerError(f"the two answers differ, and nothing was made; give the {printable(question)} anew")
+    except NobodyToAsk as error:
+        mend = f"name a file that holds it in {variable}"
+        raise NobodyToAsk(f"the {printable(question)} is needed, and {error}; {mend}") from None
     return answer
 
 
@@ -50,35 +59,40 @@ def secret_in_file(path: Path) -> str:
     name = printable(str(path))
     try:
         # O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SignerError(f"{name} is not a regular file; name one that holds the secret")
-            if status.st_uid not in (os.geteuid(), 0):
-                raise SignerError(f"{name} belongs to another user; chown {os.geteuid()} {name}")
-            if stat.S_IMODE(status.st_mode) & _WRITABLE_BY_OTHERS_OR_OPEN_TO_ALL:
-                raise SignerError(f"{name} is open to other users; chmod 600 {name}")
-            line = file.readline(LONGEST_SECRET + 2)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            _check_file(os.fstat(descriptor), name)
+            line = os.read(descriptor, LONGEST_SECRET + 2).partition(b"\n")[0]
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SignerError(f"cannot read the secret in {name}: {reason}") from None
     try:
-        return _checked(line.rstrip(b"\r\n").decode(), f"secret in {name}")
+        return _checked(line.rstrip(b"\r").decode(), f"secret in {name}")
     except UnicodeDecodeError:
         # The library's message is dropped: it quotes what it was decoding.
         raise SignerError(f"the secret in {name} is not UTF-8; write it anew") from None
 
 
+def _check_file(status: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SignerError(f"{name} is not a regular file; name one that holds the secret")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise SignerError(f"{name} belongs to another user; chown {os.geteuid()} {name}")
+    if stat.S_IMODE(status.st_mode) & _OPEN_TO_OTHERS:
+        raise SignerError(f"{name} is open to other users; chmod 600 {name}")
+
+
 async def ask_on_terminal(question: str) -> str:
     """What a person types at the controlling terminal, which does not show it.
 
-    Ends at once when cancelled, and the terminal then shows again what is typed. Raises :exc:`SignerError` where there
-    is no terminal or no answer within five minutes.
+    Ends at once when cancelled, and the terminal then shows again what is
     """
     try:
         terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        raise SignerError(f"there is no terminal to ask for the {printable(question)}") from None
+        raise NobodyToAsk("there is no terminal to ask at") from None
     try:
         with anyio.fail_after(_ANSWER_SECONDS):
             return await _read_silently(terminal, question)
@@ -116,6 +130,11 @@ async def _read_silently(terminal: int, question: str) -> str:
 def _checked(secret: str, what: str) -> str:
     if not secret:
         raise SignerError(f"the {printable(what)} is empty")
-    if len(secret.encode("utf-8", "surrogatepass")) > LONGEST_SECRET:
+    try:
+        length = len(secret.encode())
+    except UnicodeEncodeError:
+        # As above: the message would quote the secret.
+        raise SignerError(f"the {printable(what)} cannot be written in UTF-8") from None
+    if length > LONGEST_SECRET:
         raise SignerError(f"the {printable(what)} is longer than {LONGEST_SECRET} bytes")
     return secret

@@ -14,10 +14,10 @@ import anyio.to_thread
 import msgspec
 
 from plasm.addresses import allow_any
-from plasm.passphrases import ask_on_terminal
 from plasm.distributions import install_anew
 from plasm.drivers import DriverUnavailable, Options, Scope
 from plasm.errors import PlanError, PlasmError
+from plasm.passphrases import ask_on_terminal
 from plasm.ports import Signer
 from plasm.registry import NAME, Registered, Registry, load_registry
 
@@ -59,9 +59,9 @@ async def open_signer(
     """Open the key that `uri` names (``file:/PATH``, ``encrypted:/PATH``, ``pkcs11:token=…;object=…``, a path).
 
     The scheme is the name of an installed signer. With `create` a key is made where there is none; without it, its
-    absence is a :exc:`~plasm.ports.SignerError`. `registry` is what is installed, collected anew where it is not given. `prompt` is
-    called in a thread of its own with what is asked for ("PIN of the token release") and returns the answer; without it
-    the question is put at the terminal. Either is asked only where the signer needs a secret and no file holds it.
+    absence is a :exc:`~plasm.ports.SignerError`. `registry` is what is installed, collected anew where it is not given.
+    `prompt` is called in a thread with what is asked for ("PIN of the token release") and returns the answer; without
+    it the question is put at the terminal. It is asked only where the signer needs a secret that no file holds.
 
     Raises :exc:`~plasm.errors.PlasmError` where no such signer can be had here, and :exc:`~plasm.ports.SignerError`
     where it does not open this key. No message holds more of `uri` than the driver lets out.

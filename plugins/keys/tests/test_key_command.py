@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plasm_keys import keyfile
 from plasm_keys.command import key
 
+from plasm.commands import Context
 from plasm.identity import did_key, peer_id
+
+PEM = keyfile.pem_of(Ed25519PrivateKey.generate())
 
 
 @pytest.fixture
@@ -19,8 +23,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def call(home: Path | None, *arguments: str, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(key, list(arguments), obj=SimpleNamespace(home=home), input=stdin)
+def call(home: Path, *arguments: str, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(key, list(arguments), obj=Context(home_path=home), input=stdin)
 
 
 def test_the_command_is_found_by_its_entry_point() -> None:
@@ -91,8 +95,36 @@ def test_import_of_a_missing_file_is_wrong_usage(home: Path) -> None:
     assert call(home, "import", "/nonexistent").exit_code == 2
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("generate",), ("export",), ("import", "-")])
-def test_without_a_home_each_command_fails_in_one_line(arguments: tuple[str, ...]) -> None:
-    result = call(None, *arguments)
-    assert result.exit_code == 125
-    assert len(result.stderr.splitlines()) == 1
+def test_a_key_that_a_uri_names_is_made_and_shown(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "release key.pem"
+    made = call(home, "generate", path.as_uri())
+    assert made.exit_code == 0
+    peer = peer_id(keyfile.load(path).public_key)
+    assert made.stdout == f"{peer}\n{did_key(peer)}\n"
+    assert json.loads(call(home, "show", str(path), "--json").stdout) == {"peer_id": peer, "did_key": did_key(peer)}
+    assert not home.exists()
+
+
+def test_a_key_that_a_uri_names_is_never_made_anew(home: Path, tmp_path: Path) -> None:
+    keyfile.create(tmp_path / "release.key")
+    before = (tmp_path / "release.key").read_bytes()
+    result = call(home, "generate", f"file:{tmp_path}/release.key")
+    assert isinstance(result.exception, keyfile.KeyExists)
+    assert (tmp_path / "release.key").read_bytes() == before
+
+
+def test_a_missing_key_that_a_uri_names_is_not_made_by_looking(home: Path, tmp_path: Path) -> None:
+    result = call(home, "show", f"file:{tmp_path}/release.key")
+    assert isinstance(result.exception, keyfile.KeyMissing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locked_key_is_shown_once_its_passphrase_is_known(
+    home: Path, tmp_path: Path, lock_cheaply: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in (("release.age", lock_cheaply(PEM, "secret")), ("passphrase", b"secret\n")):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("PLASM_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    peer = peer_id(keyfile.KeyInMemory(keyfile.parse_pem(PEM, "it")).public_key)
+    assert call(home, "show", f"encrypted:{tmp_path}/release.age").stdout == f"{peer}\n{did_key(peer)}\n"

@@ -1,22 +1,26 @@
-"""``plasm key``: show, back up, restore and make the identity of a node."""
+"""``plasm key``: show, back up, restore and make keys: the identity of a node, and those that a URI names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
+import anyio
 import click
 
+from plasm.commands import Context, context_of
 from plasm.identity import did_key, peer_id
 from plasm.ports import Signer, SignerError
+from plasm.signing import create_signer, open_signer
 from plasm_keys import keyfile
 from plasm_keys.private_file import publish_private
 from plasm_keys.signers import KEY_NAME
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+uri_argument = click.argument("uri", default="", metavar="[URI]")
 
 
 class KeyCommandFailed(click.ClickException):
@@ -36,14 +40,11 @@ def _failing_in_one_line() -> Iterator[None]:
 
 
 def _key_path(context: click.Context) -> Path:
-    home: Path | None = getattr(context.find_root().obj, "home", None)
-    if home is None:
-        raise KeyCommandFailed("there is no home for a key here: nothing may be written; choose another --profile")
-    return home / "keys" / KEY_NAME
+    return context_of(context).home / "keys" / KEY_NAME
 
 
-def _print_names(signer: Signer, as_json: bool) -> None:
-    peer = peer_id(signer.public_key)
+def _print_names(public_key: bytes, as_json: bool) -> None:
+    peer = peer_id(public_key)
     names = {"peer_id": peer, "did_key": did_key(peer)}
     if as_json:
         click.echo(json.dumps(names))
@@ -52,36 +53,60 @@ def _print_names(signer: Signer, as_json: bool) -> None:
             click.echo(name)
 
 
+def _public_key(uri: str, opened: Callable[..., AbstractAsyncContextManager[Signer]], context: Context) -> bytes:
+    async def read() -> bytes:
+        async with opened(uri, registry=context.registry()) as signer:
+            return signer.public_key
+
+    return anyio.run(read)
+
+
 @click.group()
 def key() -> None:
-    """The node's identity: an Ed25519 key in its home."""
+    """Ed25519 keys: the node's identity in its home, and others by URI."""
 
 
 @key.command()
+@uri_argument
 @as_json_option
 @click.pass_context
-def show(context: click.Context, as_json: bool) -> None:
-    """Print this home's peer ID and did:key."""
+def show(context: click.Context, uri: str, as_json: bool) -> None:
+    """Print a key's peer ID and did:key.
+
+    It is this home's, or the one that URI names: file:/PATH, encrypted:/PATH, pkcs11:token=TOKEN;object=KEY.
+    """
+    if uri:
+        _print_names(_public_key(uri, open_signer, context_of(context)), as_json)
+        return
     path = _key_path(context)
     with _failing_in_one_line():
-        _print_names(keyfile.load(path), as_json)
+        _print_names(keyfile.load(path).public_key, as_json)
 
 
 @key.command()
+@uri_argument
 @as_json_option
 @click.pass_context
-def generate(context: click.Context, as_json: bool) -> None:
-    """Make a key where there is none."""
+def generate(context: click.Context, uri: str, as_json: bool) -> None:
+    """Make a key where there is none.
+
+    It is this home's, or the one that URI names: file:/PATH, encrypted:/PATH, pkcs11:token=TOKEN;object=KEY. A
+    passphrase or PIN is asked for at the terminal, or read from the file that PLASM_PASSPHRASE_FILE or PLASM_PIN_FILE
+    names.
+    """
+    if uri:
+        _print_names(_public_key(uri, create_signer, context_of(context)), as_json)
+        return
     path = _key_path(context)
     with _failing_in_one_line():
-        _print_names(keyfile.create(path), as_json)
+        _print_names(keyfile.create(path).public_key, as_json)
 
 
 @key.command()
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="A new file, made with mode 0600.")
 @click.pass_context
 def export(context: click.Context, output: Path | None) -> None:
-    """Write the private key for a backup.
+    """Write this home's private key for a backup.
 
     It goes to stdout or to a new file, in PEM.
     """
@@ -100,7 +125,7 @@ def export(context: click.Context, output: Path | None) -> None:
 @as_json_option
 @click.pass_context
 def import_(context: click.Context, source: IO[bytes], as_json: bool) -> None:
-    """Restore the key from a backup.
+    """Restore this home's key from a backup.
 
     FILE is what plasm key export wrote, or - for stdin. A key that is there already stays.
     """
@@ -111,4 +136,4 @@ def import_(context: click.Context, source: IO[bytes], as_json: bool) -> None:
         raise KeyCommandFailed(f"cannot read the backup: {error.strerror}") from None
     with _failing_in_one_line():
         keyfile.install(path, pem)
-        _print_names(keyfile.load(path), as_json)
+        _print_names(keyfile.load(path).public_key, as_json)

@@ -28,6 +28,8 @@ __all__ = [
     "install",
     "load",
     "load_or_create",
+    "parse_pem",
+    "pem_of",
 ]
 
 MAX_PEM_BYTES = 4096
@@ -60,13 +62,13 @@ class KeyInMemory:
 
 def load(path: Path) -> Signer:
     """The key at `path`. Raises :exc:`KeyMissing`, :exc:`KeyRefused` or :exc:`SignerError`."""
-    return KeyInMemory(_parse(read_private(path, MAX_PEM_BYTES), str(path)))
+    return KeyInMemory(parse_pem(read_private(path, MAX_PEM_BYTES), str(path)))
 
 
 def create(path: Path) -> Signer:
     """A new key, published at `path` with mode 0600. Raises :exc:`KeyExists` or :exc:`SignerError`."""
     key = Ed25519PrivateKey.generate()
-    publish_private(path, _pem(key))
+    publish_private(path, pem_of(key))
     return KeyInMemory(key)
 
 
@@ -87,7 +89,7 @@ def load_or_create(path: Path) -> Signer:
 
 def export(path: Path) -> bytes:
     """The private key at `path` as PEM, for a backup. Raises as :func:`load`."""
-    return _pem(_parse(read_private(path, MAX_PEM_BYTES), str(path)))
+    return pem_of(parse_pem(read_private(path, MAX_PEM_BYTES), str(path)))
 
 
 def install(path: Path, pem: bytes) -> None:
@@ -96,14 +98,16 @@ def install(path: Path, pem: bytes) -> None:
     Raises :exc:`KeyRefused` where `pem` holds no unencrypted Ed25519 private key, :exc:`KeyExists` where there is a
     file already, or :exc:`SignerError`.
     """
-    publish_private(path, _pem(_parse(pem, "what was given")))
+    publish_private(path, pem_of(parse_pem(pem, "what was given")))
 
 
-def _pem(key: Ed25519PrivateKey) -> bytes:
+def pem_of(key: Ed25519PrivateKey) -> bytes:
+    """`key` as PKCS#8 in PEM, unencrypted."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _parse(pem: bytes, where: str) -> Ed25519PrivateKey:
+def parse_pem(pem: bytes, where: str) -> Ed25519PrivateKey:
+    """The Ed25519 key in `pem`, which messages call `where`. Raises :exc:`KeyRefused` where there is none."""
     if len(pem) > MAX_PEM_BYTES:
         raise KeyRefused(f"{where!r} is too large to be a key (more than {MAX_PEM_BYTES} bytes)")
     try:

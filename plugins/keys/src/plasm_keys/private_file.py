@@ -24,7 +24,8 @@ class KeyRefused(SignerError):
     """The file is not one to be trusted with a key, or holds none; the message says what mends it."""
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """`path` as a shell takes it, or escaped where a terminal would obey it."""
     text = str(path)
     return shlex.quote(text) if text.isprintable() else ascii(text)
 
@@ -35,7 +36,7 @@ def read_private(path: Path, max_bytes: int) -> bytes:
     It must be a regular file of ours, not a symbolic link, closed to group and others, of `max_bytes` at most.
     Raises :exc:`KeyMissing`, :exc:`KeyRefused` or :exc:`SignerError`.
     """
-    name = _shown(path)
+    name = shown(path)
     try:
         # O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -68,7 +69,7 @@ def publish_private(path: Path, data: bytes) -> None:
 
     Of several that publish to one path at once, one wins. Raises :exc:`KeyExists` or :exc:`SignerError`.
     """
-    name = _shown(path)
+    name = shown(path)
     try:
         _publish(path, data)
     except FileExistsError:
