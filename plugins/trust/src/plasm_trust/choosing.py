@@ -17,7 +17,7 @@ from plasm_trust.published import channel_keys
 from plasm_trust.refusal import TrustRefused
 from plasm_trust.staging import Staging
 from plasm_trust.tufapi import Metadata, Root, Targets
-from plasm_trust.verifying import channel_names
+from plasm_trust.verifying import VerifiedMetadata, channel_names, root_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,20 @@ class Choice:
     """By channel, of those that are new, and architecture."""
     new: frozenset[str]
     """The roles that come from what is staged."""
+
+
+def current_of(published: VerifiedMetadata | None) -> Current:
+    """What is published, with its signatures."""
+    if published is None:
+        return Current(root=None, targets={})
+    names = {"targets": published.targets, **published.channels}
+    return Current(
+        root=Metadata[Root].from_bytes(published.files[root_file(published.root.version)]),
+        targets={
+            name: Metadata[Targets].from_bytes(published.files[f"{signed.version}.{name}.json"])
+            for name, signed in names.items()
+        },
+    )
 
 
 def choose(staging: Staging, current: Current) -> Choice | None:

@@ -19,7 +19,7 @@ from plasm_fetching.artifact import Artifact
 from plasm.errors import PlasmError
 from plasm_trust import layout, settings
 from plasm_trust.channels import artifacts_of
-from plasm_trust.choosing import Choice, Current, choose
+from plasm_trust.choosing import Choice, Current, choose, current_of
 from plasm_trust.clock import signed_at
 from plasm_trust.hashing import Progress, copy_file
 from plasm_trust.published import read_repository
@@ -28,7 +28,6 @@ from plasm_trust.refusal import Reason, TrustRefused
 from plasm_trust.settings import Settings
 from plasm_trust.signing import Added, Wanted, add_signatures, wanted_signatures
 from plasm_trust.staging import Staging
-from plasm_trust.tufapi import Metadata, Root, Targets
 from plasm_trust.updating import stage_drafts
 from plasm_trust.verifying import VerifiedMetadata
 
@@ -53,7 +52,7 @@ class Repository:
         self.folder = folder
         self.settings = wanted
         self.staging = Staging(folder)
-        self.published: VerifiedMetadata | None = _read_published(folder)
+        self.published: VerifiedMetadata | None = read_published(folder)
         self.now = _at_least(clock, self.published)
         """The time at which drafts are made: never before the newest that was signed."""
         self._drop_outdated()
@@ -118,6 +117,10 @@ class Repository:
         """
         target = layout.target_path(path)
         self._check_channel(target.channel)
+        if self.settings.artifacts:
+            raise RepositoryUnusable(
+                f"the artifacts of this repository are in {self.settings.artifacts}", "put the file there"
+            )
         waiting = self.staging.artifacts / target.channel / target.arch / f"{target.name}.coming"
         digests = copy_file(file, waiting, str(target), progress)
         artifact = Artifact(
@@ -182,23 +185,14 @@ class Repository:
                 Reason.BAD_SIGNATURE, "nothing can be published before enough keys have signed", "plasm repo status"
             )
         publish(self.folder, self.settings, self.staging, choice, self.published, signers, self.now)
-        self.published = _read_published(self.folder)
+        self.published = read_published(self.folder)
         self._drop_outdated()
         assert self.published is not None
         return self.published
 
     def current(self) -> Current:
         """What is published, with its signatures."""
-        if self.published is None:
-            return Current(root=None, targets={})
-        files, names = self.published.files, {"targets": self.published.targets, **self.published.channels}
-        return Current(
-            root=Metadata[Root].from_bytes(files[f"{self.published.root.version}.root.json"]),
-            targets={
-                name: Metadata[Targets].from_bytes(files[f"{signed.version}.{name}.json"])
-                for name, signed in names.items()
-            },
-        )
+        return current_of(self.published)
 
     def _check_channel(self, name: str) -> None:
         if name not in self.settings.channels:
@@ -238,7 +232,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read_published(folder: Path) -> VerifiedMetadata | None:
+def read_published(folder: Path) -> VerifiedMetadata | None:
+    """What is published in `folder`; ``None`` before the first publication. Raises :exc:`TrustRefused`."""
     try:
         return read_repository(folder)
     except TrustRefused as error:

@@ -31,7 +31,7 @@ from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
 from plasm_trust import parsing
 from plasm_trust.clock import Clock, in_words, signed_at
 from plasm_trust.refusal import Reason, TrustRefused
-from plasm_trust.tufapi import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from plasm_trust.tufapi import Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 from plasm_trust.whole_files import read_capped, temporary_beside, write_whole
 
 _LARGEST: Final = max(parsing.MAX_BYTES.values())
@@ -96,6 +96,16 @@ class PinnedUpdater(Updater):
         """The names of the delegated roles, after a refresh."""
         delegations = self._trusted_set.targets.delegations
         return tuple(delegations.roles) if delegations is not None and delegations.roles is not None else ()
+
+    def target_url(self, base_url: str, target: TargetFile) -> str:
+        """Where the file of `target` is below `base_url`, in a repository with consistent snapshots or without."""
+        path = target.get_prefixed_paths()[0] if self._trusted_set.root.consistent_snapshot else target.path
+        return f"{base_url.rstrip('/')}/{path}"
+
+    @staticmethod
+    def file_name(target: TargetFile) -> str:
+        """A name for the file of `target` that is the same for each of its versions, and names no other folder."""
+        return quote(target.path, "")
 
     # --- the steps of a refresh, each with its reasons ---
 

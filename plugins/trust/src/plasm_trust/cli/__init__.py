@@ -1,0 +1,1 @@
+"""The commands of ``plasm repo``, one a file."""

@@ -1,0 +1,45 @@
+"""``plasm repo renew``: sign anew what expires."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import click
+
+from plasm.commands import context_of, fail
+from plasm_trust.cli.ceremony import Outcome, sign_and_publish
+from plasm_trust.cli.options import folder_option, json_option, no_published, now, tell
+from plasm_trust.repository import Repository
+
+
+@click.command("renew")
+@click.argument("roles", nargs=-1, metavar="[ROLE]...")
+@click.option("--key", "keys", multiple=True, metavar="URI", help="A key that only this machine knows; repeatable.")
+@folder_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context, *, roles: tuple[str, ...], keys: tuple[str, ...], folder: Path, as_json: bool
+) -> None:
+    """Sign the timestamp anew, and the snapshot where it is time, with the online keys.
+
+    ROLE is root, targets or a channel: it gets a new version that holds longer, to be signed as by plasm repo sign.
+    """
+    registry = context_of(context).registry()
+
+    async def run() -> Outcome:
+        with Repository.open(folder, now()) as repository:
+            if repository.published is None:
+                no_published(folder)
+            known = {"root", "targets", *repository.settings.channels}
+            for role in roles:
+                if role not in known:
+                    fail(f"{role[:80]!r} is none of {', '.join(sorted(known))}", code=2)
+            repository.stage(renewed=roles)
+            return await sign_and_publish(repository, registry, keys=keys, roles=roles, always=True)
+
+    outcome = anyio.run(run)
+    tell(outcome.document(), outcome.text(), as_json)
+    if outcome.published is None and not outcome.wanted:
+        fail(f"nothing was renewed: {outcome.hindrance}", "do it where the online keys are")

@@ -1,0 +1,44 @@
+"""``plasm repo sign``: sign what is staged, and publish what all have signed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import click
+
+from plasm.commands import context_of
+from plasm_trust.changes import changes
+from plasm_trust.cli.ceremony import Outcome, how_to_pin, sign_and_publish
+from plasm_trust.cli.options import folder_option, json_option, now, tell
+from plasm_trust.repository import Repository
+
+
+@click.command("sign")
+@click.option("--key", "keys", multiple=True, metavar="URI", help="A key that only this machine knows; repeatable.")
+@click.option("--role", "roles", multiple=True, metavar="NAME", help="Sign only this role; repeatable.")
+@folder_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context, *, keys: tuple[str, ...], roles: tuple[str, ...], folder: Path, as_json: bool
+) -> None:
+    """Sign what is staged with the keys that open here, and publish it once enough keys have signed.
+
+    What is missing is said, with the keys that may sign: copy the folder to whoever has one and let them do the same.
+    """
+    registry = context_of(context).registry()
+
+    async def run() -> Outcome:
+        with Repository.open(folder, now()) as repository:
+            repository.stage()
+            # On stderr, and before any passphrase is asked for: nobody signs what they have not seen.
+            for line in changes(repository.staging, repository.current()):
+                click.echo(line, err=True)
+            return await sign_and_publish(repository, registry, keys=keys, roles=roles or None)
+
+    outcome = anyio.run(run)
+    text = outcome.text()
+    if outcome.published is not None:
+        text += f"\n{how_to_pin(folder.absolute(), outcome.published)}" if outcome.first else ""
+    tell(outcome.document(), text, as_json)
