@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +25,17 @@ _ATTEMPTS: Final = 3
 """How often a publisher may publish anew while its files are being copied."""
 
 
-def mirror(client: TrustClient, base_url: str, destination: Path) -> Published:
+def mirror(
+    client: TrustClient, base_url: str, destination: Path, *, before: Callable[[Published], None] | None = None
+) -> Published:
     """Refresh `client` from `base_url` and copy the metadata and manifests that it verified to `destination`.
 
-    The artifacts are left to the caller: ``destination/targets/CHANNEL/ARCH/NAME``. What is in `destination` is
-    replaced in such an order that it is a whole repository at every moment, and never by something older; nobody else
-    writes there meanwhile. Raises :exc:`plasm_trust.refusal.TrustRefused`, :exc:`plasm_fetching.http.FetchError` or
-    :exc:`OSError`.
+    The artifacts are left to the caller, who puts them where :func:`plasm_trust.layout.hashed_name` says below
+    ``destination/targets``: `before` is called with what is about to be published, and nothing is published before it
+    returns, or if it raises. What is in `destination` is replaced in such an order that it is a whole repository at
+    every moment, and never by something older; nobody else writes there meanwhile.
+
+    Raises :exc:`plasm_trust.refusal.TrustRefused`, :exc:`plasm_fetching.http.FetchError` or :exc:`OSError`.
     """
     for attempt in range(_ATTEMPTS):
         client.refresh(base_url)
@@ -43,6 +49,8 @@ def mirror(client: TrustClient, base_url: str, destination: Path) -> Published:
         break
     files = {**_earlier_roots(client, base_url), **verified.files}
     _check_not_older(files, verified, destination)
+    if before is not None:
+        before(replace(offer(verified), manifests={where: data for where, (_, data) in manifests.items()}))
     install(destination, files, manifests)
     return Published.load(destination)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from plasm_fetching.artifact import Artifact
+from plasm_fetching.artifact import PIECE_BYTES, Artifact
 
 from plasm_trust import layout, manifest
 from plasm_trust.channels import artifacts_of
@@ -99,12 +99,12 @@ def check_manifest(data: bytes, channel: str, arch: str, verified: VerifiedMetad
     keys, threshold = channel_keys(verified.targets, channel)
     found = manifest.verify(data, keys, threshold)
     signed = {
-        artifact.path.rpartition("/")[2]: (artifact.size, artifact.sha256, artifact.kind, artifact.cmdline)
-        for artifact in artifacts_of(channel, targets)
-        if artifact.path.startswith(f"{channel}/{arch}/")
+        layout.target_path(each.path).name: replace(each, pieces=(), piece_bytes=PIECE_BYTES)
+        for each in artifacts_of(channel, targets)
+        if each.path.startswith(f"{channel}/{arch}/")
     }
-    said = {name: (each.size, each.sha256, each.kind, each.cmdline) for name, each in found.artifacts.items()}
-    if (found.channel, found.arch, found.version, said) != (channel, arch, targets.version, signed):
+    said = (found.channel, found.arch, found.version, found.expires_at, found.artifacts)
+    if said != (channel, arch, targets.version, targets.expires, signed):
         raise TrustRefused(
             Reason.MIX_AND_MATCH, f"the manifest of {channel}/{arch} is not what belongs to {channel} {targets.version}"
         )

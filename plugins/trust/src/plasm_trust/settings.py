@@ -24,6 +24,7 @@ MAX_BYTES: Final = 256 * 1024
 MAX_KEYS: Final = 32
 """Of one role."""
 MAX_CHANNELS: Final = 64
+MAX_URI: Final = 4096
 MAX_DAYS: Final = 36_500
 
 
@@ -85,8 +86,12 @@ def check(settings: Settings) -> Settings:
         _check_role(name, role)
     for did, uri in settings.keys.items():
         _check_did(did)
-        if not uri.isprintable():
-            raise SettingsError(f"{FILE}: the URI of {did} is not printable")
+        if not uri.isprintable() or len(uri) > MAX_URI:
+            raise SettingsError(f"{FILE}: the URI of {did} is not printable, or longer than {MAX_URI} characters")
+        if "pin-value" in uri:
+            raise SettingsError(
+                f"the URI of {did} holds a PIN, and {FILE} holds no secrets", "leave it out: it is asked"
+            )
     return settings
 
 

@@ -141,7 +141,9 @@ class PinnedUpdater(Updater):
             return super()._load_targets(role, parent_role)
 
     def _saw(self, signed: Signed, what: str) -> None:
-        self.clock.saw(signed_at(signed), what)
+        # Beyond the root's own end nobody can have signed anything: whoever says so has a clock that is ahead.
+        time = signed_at(signed)
+        self.clock.saw(time if time is not None and time < self._trusted_set.root.expires else None, what)
         self._trusted_set.reference_time = self.clock.time()
 
     # --- files ---

@@ -119,6 +119,11 @@ class _Names:
             else role_settings("targets", root.keys, thresholds["targets"] or root.threshold)
         )
         online = await self._keys_of("online", given["online"])
+        if together := {*online} & {*root.keys, *targets.keys}:
+            fail(
+                f"{together.pop()} is to sign both root or targets and that they are fresh",
+                "an online key is in more danger than an offline one: name another with --online",
+            )
         own = {name: await self._role(name, tuple(uris), 1) for name, uris in channels.items()}
         return Settings(
             keys=self._named,

@@ -29,7 +29,7 @@ from plasm_trust.verifying import VerifiedMetadata
 def command(*, folder: Path, as_json: bool) -> None:
     """Show what is published and until when, and what is staged and who has yet to sign it.
 
-    Exits 1 where something has expired, or will within its warning time.
+    Exits 1 where something has expired, or will within its warning time, or a channel cannot be offered.
     """
     wanted = settings.load(folder)
     published = read_published(folder)
@@ -45,7 +45,7 @@ def command(*, folder: Path, as_json: bool) -> None:
         ),
         as_json,
     )
-    raise SystemExit(NO if due else OK)
+    raise SystemExit(NO if due or (published is not None and published.refused) else OK)
 
 
 def _published_lines(folder: Path, published: VerifiedMetadata | None, expiring: tuple[Expiry, ...]) -> list[str]:
