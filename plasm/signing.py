@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Literal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Final, Literal
 
 import anyio.to_thread
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from plasm.addresses import allow_any
 from plasm.distributions import install_anew
 from plasm.drivers import DriverUnavailable, Options, Scope
-from plasm.errors import PlanError, PlasmError
+from plasm.errors import PlanError, PlasmError, ungrouped
 from plasm.passphrases import ask_on_terminal
 from plasm.ports import Signer
 from plasm.registry import NAME, Registered, Registry, load_registry
@@ -95,15 +95,23 @@ async def _open(
         ask=ask_on_terminal if prompt is None else _in_a_thread(prompt),
     )
     options = _options(found, uri, create)
-    async with AsyncExitStack() as stack:
-        try:
-            signer = await stack.enter_async_context(found.driver.open(scope, options))
-        except DriverUnavailable as error:
-            raise PlasmError(f"{found.qualified} cannot be opened: {error}", error.mend) from error
-        except ImportError as error:
-            mend = install_anew(found.distribution, found.version)
-            raise PlasmError(f"{found.qualified} cannot be opened: {error}", mend) from error
-        yield signer
+    with ungrouped():
+        async with AsyncExitStack() as stack:
+            signer = await _enter(stack, found, scope, options)
+            yield signer
+
+
+async def _enter(stack: AsyncExitStack, found: Registered, scope: Scope, options: Options) -> Signer:
+    try:
+        with ungrouped():
+            manager: AbstractAsyncContextManager[Any] = found.driver.open(scope, options)
+            signer: Signer = await stack.enter_async_context(manager)
+    except DriverUnavailable as error:
+        raise PlasmError(f"{found.qualified} cannot be opened: {error}", error.mend) from error
+    except ImportError as error:
+        mend = install_anew(found.distribution, found.version)
+        raise PlasmError(f"{found.qualified} cannot be opened: {error}", mend) from error
+    return signer
 
 
 def _find(registry: Registry, name: str) -> Registered:
