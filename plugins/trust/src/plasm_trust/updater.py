@@ -129,8 +129,11 @@ class PinnedUpdater(Updater):
     def _load_timestamp(self) -> None:
         with self._refusing(Timestamp.type):
             super()._load_timestamp()
-        timestamp = self._trusted_set.timestamp
-        self._saw(timestamp, f"when timestamp {timestamp.version} was signed")
+            timestamp = self._trusted_set.timestamp
+            self._saw(timestamp, f"when timestamp {timestamp.version} was signed")
+            # Where the one that is kept is the newest, ngclient sees it only after it has fetched a snapshot.
+            if timestamp.is_expired(self._trusted_set.reference_time):
+                raise ExpiredMetadataError
 
     def _load_snapshot(self) -> None:
         with self._refusing(Snapshot.type):
