@@ -63,6 +63,10 @@ class Denied(FetchError):
     """The server answered with another status than was asked for, a redirect among them."""
 
 
+class Busy(Denied):
+    """The server cannot answer now (429 or 5xx), and may later."""
+
+
 class TooMuch(FetchError):
     """The answer is longer than the cap."""
 
@@ -165,7 +169,7 @@ class Connection:
     def get(self, target: str, headers: Mapping[str, str] | None = None, *, deadline: float, stall: float) -> Response:
         """Ask for `target` and read the head of the answer.
 
-        Everything, the body's reading included, ends by `deadline` (of :func:`time.monotonic`), and no single wait takes
+        Everything, the body's reading included, ends by `deadline` (of :func:`time.monotonic`), and no single wait is
         longer than `stall` seconds. A kept connection that the server has closed meanwhile is opened anew, once. Raises
         :exc:`Unreachable`, :exc:`AddressForbidden` or :exc:`BadAnswer`.
         """
@@ -211,10 +215,10 @@ class Connection:
                 raise Unreachable(f"{self._url.origin}: given up")
             connection = http.client.HTTPConnection(self._url.host, self._url.port)
             connection.auto_open = 0
-            connection.sock = self._socket  # type: ignore[assignment]
+            connection.sock = self._socket
             if self._url.scheme == "https":
                 # Of the ``Host`` field alone: that of the other scheme would be written out.
-                connection.default_port = _DEFAULT_PORTS["https"]  # type: ignore[misc]
+                connection.default_port = _DEFAULT_PORTS["https"]
             self._http = connection
         return self._http
 
@@ -308,11 +312,13 @@ def read(url: str, *, max_bytes: int, timeout: float = 10.0, allows: Allows | No
 
 
 def check_status(status: int, wanted: int, url: str) -> None:
-    """Raises :exc:`Absent` or :exc:`Denied` where `status` is not the one that is `wanted`."""
+    """Raises :exc:`Absent`, :exc:`Busy` or :exc:`Denied` where `status` is not the one that is `wanted`."""
     if status in (404, 410):
         raise Absent(f"{url} is not there")
     if 300 <= status < 400:
         raise Denied(f"{url} redirects elsewhere, which is not followed")
+    if status == 429 or status >= 500:
+        raise Busy(f"{url} answers with status {status}")
     if status != wanted:
         raise Denied(f"{url} answers with status {status}")
 

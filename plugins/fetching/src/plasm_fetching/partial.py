@@ -1,0 +1,196 @@
+"""The file that an artifact is put together in, beside where it will stand: whole pieces survive whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from plasm_fetching.artifact import Artifact
+from plasm_fetching.http import FetchError
+
+MOST_PIECE_BYTES: Final = 64 * 2**20
+"""What one piece may have: as much memory is taken for each source."""
+_SPARE_BYTES = 16 * 2**20
+"""Of the disk that stay free: a full disk harms more than this one file."""
+_BUFFER = 4 * 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(FetchError):
+    """There is no room for the artifact."""
+
+
+class DiskFailed(FetchError):
+    """The folder or the file in it cannot be used."""
+
+
+class AlreadyFetching(FetchError):
+    """Another process is fetching to the same place."""
+
+
+class Partial:
+    """An open, locked file of the artifact's size, whose pieces come in any order. Use :func:`open_partial`."""
+
+    def __init__(self, artifact: Artifact, target: Path, path: Path, descriptor: int) -> None:
+        self._artifact = artifact
+        self._target = target
+        self._path = path
+        self._descriptor = descriptor
+
+    def whole_pieces(self) -> set[int]:
+        """The numbers of the pieces that are there as they should be, from an earlier attempt."""
+        there = set()
+        buffer = memoryview(bytearray(min(self._artifact.piece_bytes, max(self._artifact.size, 1))))
+        for number, digest in enumerate(self._artifact.pieces):
+            start, length = span(self._artifact, number)
+            if self._is_hole(start, length):
+                continue
+            view = buffer[:length]
+            if self._read(view, start) == length and hashlib.sha256(view).hexdigest() == digest:
+                there.add(number)
+        return there
+
+    def _is_hole(self, start: int, length: int) -> bool:
+        """Whether nothing was ever written there: then it need not be read, however large the file is."""
+        try:
+            return os.lseek(self._descriptor, start, os.SEEK_DATA) >= start + length
+        except OSError as error:
+            # ENXIO: there is no data from here to the end. Others: a file system that cannot tell.
+            return error.errno == errno.ENXIO
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Put `data` at `offset`. Raises :exc:`DiskFull` or :exc:`DiskFailed`."""
+        with self._failures():
+            while data:
+                written = os.pwrite(self._descriptor, data, offset)
+                data, offset = data[written:], offset + written
+
+    def read(self, view: memoryview, offset: int) -> int:
+        """Fill `view` from `offset` on; less than all of it only at the end. Raises :exc:`DiskFailed`."""
+        with self._failures():
+            return self._read(view, offset)
+
+    def _read(self, view: memoryview, offset: int) -> int:
+        done = 0
+        while done < len(view) and (count := os.preadv(self._descriptor, [view[done:]], offset + done)):
+            done += count
+        return done
+
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes, and nothing after them."""
+        with self._failures():
+            os.ftruncate(self._descriptor, size)
+
+    @property
+    def length(self) -> int:
+        """Bytes up to the file's end."""
+        return os.fstat(self._descriptor).st_size
+
+    def sha256(self, length: int) -> hashlib._Hash:
+        """Over the first `length` bytes."""
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(min(_BUFFER, max(length, 1))))
+        offset = 0
+        while offset < length:
+            count = self.read(buffer[: min(len(buffer), length - offset)], offset)
+            if not count:
+                break
+            digest.update(buffer[:count])
+            offset += count
+        return digest
+
+    def reserve(self) -> None:
+        """Make the file as long as the artifact, if the disk has room for what is missing. Raises :exc:`DiskFull`."""
+        with self._failures():
+            held = os.fstat(self._descriptor).st_blocks * 512
+            disk = os.fstatvfs(self._descriptor)
+            free = disk.f_bavail * disk.f_frsize
+            missing = max(0, self._artifact.size - held)
+            if missing and missing + min(_SPARE_BYTES, disk.f_blocks * disk.f_frsize // 20) > free:
+                raise DiskFull(
+                    f"{self._target} needs {missing} more bytes, and {free} are free in {self._target.parent}:"
+                    " make room and fetch again, which goes on from here"
+                )
+            os.ftruncate(self._descriptor, self._artifact.size)
+
+    def publish(self) -> None:
+        """Put the file in its place, whole and on the disk. Raises :exc:`DiskFailed`."""
+        with self._failures():
+            os.fchmod(self._descriptor, 0o644)
+            os.fsync(self._descriptor)
+            self._path.rename(self._target)
+            folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def discard(self) -> None:
+        """Nothing in it is of use to a later attempt."""
+        self._path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _disk_error(self._target, error) from None
+
+
+@contextlib.contextmanager
+def open_partial(artifact: Artifact, target: Path) -> Iterator[Partial]:
+    """The file ``.NAME.part`` beside `target`, with what an earlier attempt left in it, locked for this process.
+
+    Raises :exc:`AlreadyFetching` or :exc:`DiskFailed`.
+    """
+    path = target.with_name(f".{target.name}.part")
+    try:
+        descriptor = _open_locked(path, target)
+    except OSError as error:
+        raise _disk_error(target, error) from None
+    try:
+        yield Partial(artifact, target, path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, target: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyFetching(f"another process is fetching {target}: wait for it, or end it") from None
+            opened = os.fstat(descriptor)
+            if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid():
+                raise DiskFailed(f"{path} is no file of ours: remove it")
+            if os.path.samestat(opened, path.stat(follow_symlinks=False)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # Whoever had the lock has put the file into its place meanwhile: begin with a new one.
+        os.close(descriptor)
+
+
+def span(artifact: Artifact, number: int) -> tuple[int, int]:
+    """Where piece `number` begins, and how long it is."""
+    start = number * artifact.piece_bytes
+    return start, min(artifact.piece_bytes, artifact.size - start)
+
+
+def _disk_error(target: Path, error: OSError) -> FetchError:
+    why = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFull(f"{target}: {why}: make room and fetch again, which goes on from here")
+    return DiskFailed(f"{target} cannot be written: {why}")
