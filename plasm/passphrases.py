@@ -87,7 +87,8 @@ def _check_file(status: os.stat_result, name: str) -> None:
 async def ask_on_terminal(question: str) -> str:
     """What a person types at the controlling terminal, which does not show it.
 
-    Ends at once when cancelled, and the terminal then shows again what is
+    Ends at once when cancelled, and the terminal then shows again what is typed. Raises :exc:`NobodyToAsk` where there
+    is no terminal, and :exc:`SignerError` where nobody answers within five minutes.
     """
     try:
         terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -21,7 +21,7 @@ from plasm.passphrases import ask_on_terminal
 from plasm.ports import Signer
 from plasm.registry import NAME, Registered, Registry, load_registry
 
-__all__ = ["Create", "create_signer", "open_signer", "scheme_of"]
+__all__ = ["Create", "Registry", "create_signer", "load_registry", "open_signer", "scheme_of"]
 
 Create = Literal["never", "missing", "new"]
 """What a driver does about a key: opens one that is there, makes one where there is none, or makes one and fails where
@@ -74,8 +74,10 @@ async def open_signer(
 async def create_signer(
     uri: str, *, registry: Registry | None = None, prompt: Callable[[str], str] | None = None
 ) -> AsyncIterator[Signer]:
-    """Make the key that `uri` names and open it. As :func:`open_signer`; a key that is there already stays, and is a
-    :exc:`~plasm.ports.SignerError`."""
+    """Make the key that `uri` names and open it; else as :func:`open_signer`.
+
+    A key that is there already stays as it is, and is a :exc:`~plasm.ports.SignerError`.
+    """
     async with _open(uri, registry, prompt, "new") as signer:
         yield signer
 

@@ -19,11 +19,12 @@ REFUSED: Final = 3
 
 
 def main(action: str) -> int:
+    # No memory with the key in it is left on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    framed = sys.stdin.buffer.read()
     import pyrage  # type: ignore[import-untyped]
     import pyrage.passphrase  # type: ignore[import-untyped]
 
-    framed = sys.stdin.buffer.read()
     end = LENGTH_BYTES + int.from_bytes(framed[:LENGTH_BYTES], "big")
     passphrase, data = framed[LENGTH_BYTES:end].decode(), framed[end:]
     try:

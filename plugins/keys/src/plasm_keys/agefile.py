@@ -30,8 +30,10 @@ _SCRYPT_HEADER = re.compile(rb"age-encryption\.org/v1\n-> scrypt [A-Za-z0-9+/]{2
 
 
 async def lock(data: bytes, passphrase: str) -> bytes:
-    """`data` as an age file that `passphrase` opens; takes a few seconds of another process. Raises
-    :exc:`SignerError`."""
+    """`data` as an age file that `passphrase` opens; takes a few seconds of another process.
+
+    Raises :exc:`SignerError`.
+    """
     return await _age("encrypt", data, passphrase)
 
 
@@ -81,11 +83,12 @@ async def _age(action: str, data: bytes, passphrase: str, name: str = "the key")
             )
     except TimeoutError:
         raise SignerError(f"age did not {action} {name} within {_SECONDS:.0f} seconds; try a faster machine") from None
-    except OSError as error:
-        raise SignerError(f"cannot start age to {action} {name}: {error.strerror}") from error
+    except (OSError, anyio.BrokenResourceError) as error:
+        reason = getattr(error, "strerror", None) or "it ended at once"
+        raise SignerError(f"cannot run age to {action} {name}: {reason}") from error
     if ended.returncode == REFUSED:
         raise KeyRefused(f"the passphrase does not open {name}, or the file was changed; try again, or a backup")
     if ended.returncode != 0:
         last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"it ended with {ended.returncode}"
-        raise SignerError(f"age could not {action} {name} ({last[:200]}); it needs up to 4 GiB of memory")
+        raise SignerError(f"age could not {action} {name} ({last[:200]}); it may lack memory")
     return ended.stdout
