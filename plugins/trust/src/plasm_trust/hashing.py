@@ -82,7 +82,8 @@ def _digest(
     pieces: list[str] = []
     done = 0
     buffer = memoryview(bytearray(PIECE_BYTES))
-    while count := _fill(file, buffer):
+    # A file that grows while it is read would never end.
+    while done <= before.size and (count := _fill(file, buffer)):
         piece = buffer[:count]
         whole.update(piece)
         pieces.append(hashlib.sha256(piece).hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ class Scan:
         self.refused: dict[str, str] = {}
         """By path below the folder: why something in it cannot. Hidden files and manifests are passed over."""
         self._folder = folder
-        folder.iterdir().close()
+        os.scandir(folder).close()
         for channel in self._folders(folder, layout.channel_name, MAX_CHANNELS):
             for arch in self._folders(channel, layout.arch_name, len(layout.ARCHES) + 1):
                 self._take_files(channel.name, arch)
