@@ -1,0 +1,72 @@
+"""What a provider says about itself when it serves: what really runs, and how a client comes to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from plasm.ports import Bootstrapped
+from plasm_provider.advertising import RUNNING
+from plasm_provider.offer import State
+from plasm_provider.provider import Provider
+
+_NAMES: Final = {"dht": "DHT", "mdns": "mDNS"}
+
+
+def banner(provider: Provider) -> Iterator[str]:
+    """Lines for people."""
+    offer = provider.catalog.offer
+    yield from provider.source.notes
+    size = sum(each.artifact.size for each in offer.holdings.values() if each.state is State.VERIFIED)
+    what = ", ".join(f"{channel}/{arch} (version {version})" for (channel, arch), version in offer.channels.items())
+    yield f"serves {what or 'nothing yet'}: {offer.counts[State.VERIFIED]} artifacts, {size} bytes"
+    for state in (State.CHANGED, State.MISSING):
+        paths = [path for path, each in offer.holdings.items() if each.state is state]
+        if paths:
+            yield f"NOT served, being {state.value}: {', '.join(paths)}"
+    for name, said in sorted(provider.advertising.states.items()):
+        yield f"{_NAMES.get(name, name)}: {_described(provider, name) if said == RUNNING else f'not running, {said}'}"
+    if offer.published is None:
+        return
+    yield f"until {offer.published.expires:%Y-%m-%d %H:%M} UTC what is signed holds; the root of trust has SHA-256"
+    yield f"  {offer.published.root_fingerprint}"
+    yield "a client that was told this number by a way that it trusts pins the root so:"
+    yield from (f"  {line}" for line in how_to_pin(provider))
+
+
+def how_to_pin(provider: Provider) -> list[str]:
+    """The commands by which a client fetches the root, compares it, and fetches under it."""
+    offer = provider.catalog.offer
+    assert offer.published is not None
+    url, root = provider.urls[0], offer.first_root
+    where = next(iter(offer.channels), None)
+    commands = [
+        f"curl -fsSO {url}metadata/{root}",
+        f"echo '{offer.published.root_fingerprint}  {root}' | sha256sum -c",
+    ]
+    if where is not None:
+        commands.append(f"phase-fetch --root {root} {url}{where[0]}/{where[1]}/manifest.json")
+    return commands
+
+
+def document(provider: Provider) -> dict[str, Any]:
+    """The same for programs."""
+    offer = provider.catalog.offer
+    return {
+        "urls": list(provider.urls),
+        "offers": [
+            {"channel": channel, "arch": arch, "version": version}
+            for (channel, arch), version in offer.channels.items()
+        ],
+        "artifacts": {state.value: count for state, count in offer.counts.items()},
+        "root_sha256": offer.published.root_fingerprint if offer.published is not None else None,
+        "root_path": f"metadata/{offer.first_root}" if offer.published is not None else None,
+        "advertised": dict(provider.advertising.states),
+    }
+
+
+def _described(provider: Provider, name: str) -> str:
+    discovery = dict(provider.advertising.network.discoveries).get(name)
+    if isinstance(discovery, Bootstrapped):
+        return f"{RUNNING}, {'; '.join(discovery.sources())}"
+    return RUNNING
