@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import mmap
 import os
 import time
@@ -11,36 +10,34 @@ from typing import TYPE_CHECKING, Any
 from . import lockdown, wasi
 from .engine import Limits, Refused
 from .frames import CellSocket, Closed, one_line, read_exactly, write_all
-from .lockdown import CELL_SOCKET, MARGIN_BYTES, Walls
+from .lockdown import MARGIN_BYTES, limit_cpu, limit_memory, take
 from .verdicts import verdict
 
 if TYPE_CHECKING:
     from .engine import Engine, Machine
 
 
+_BEGUN = {"kind": "begun"}
+
+
 def main(
-    walls: Walls,
-    parent: int,
-    connection: int,
-    file_bytes: int,
+    steps: lockdown.Steps,
+    node: CellSocket,
     engine: Engine,
     machine: Machine | None,
     data_bytes: int,
 ) -> None:
     """What a process does right after it was forked; without a `machine` it compiles. Does not return.
 
-    `data_bytes` is the size of what it was forked with.
+    `steps` are those that :meth:`.lockdown.Door.steps` made for it and what else it does at first, `node` is the socket
+    that it has after them, and `data_bytes` the size of what it was forked with.
     """
-    lockdown.take_socket(connection)
-    node = CellSocket(CELL_SOCKET)
     try:
-        lockdown.enter_cell(walls, parent, file_bytes)
-        gc.enable()
-        node.send({"kind": "ready"})
+        take(steps)
         if machine is None:
             _compile(node, engine, data_bytes)
         else:
-            _run(node, machine, data_bytes)
+            serve(node, machine, data_bytes)
     except (Closed, BrokenPipeError, ConnectionResetError, MemoryError):
         pass
     except Exception as error:
@@ -52,8 +49,8 @@ def main(
 
 def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
     job, _, (module, artifact) = node.receive()
-    lockdown.limit_memory(data_bytes + job["memory_bytes"], for_good=True)
-    lockdown.limit_cpu(job["seconds"], for_good=True)
+    limit_memory(data_bytes + job["memory_bytes"], True)
+    limit_cpu(job["seconds"], True)
     try:
         compiled = engine.compile_module(read_exactly(module, job["module_bytes"]))
         write_all(artifact, compiled.artifact)
@@ -63,31 +60,27 @@ def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
         node.send({"kind": "compiled", "starts": compiled.starts})
 
 
-def _run(node: CellSocket, machine: Machine, data_bytes: int) -> None:
+def serve(node: CellSocket, machine: Machine, data_bytes: int) -> None:
+    """Run the jobs that the node sends, until one is the last. Raises :exc:`Closed`, and what an engine raises."""
     programs: dict[str, tuple[Any, int]] = {}
-    while True:
+    loaded_bytes = 0
+    last = False
+    while not last:
         job, body, descriptors = node.receive()
+        last = job["last"]
         for digest in job["forget"]:
-            del programs[digest]
-        artifact_bytes = job["artifact_bytes"] + sum(size for _, size in programs.values())
-        lockdown.limit_memory(
-            data_bytes
-            + 2 * artifact_bytes
-            + job["memory_bytes"]
-            + 2 * (job["output_bytes"] + job["file_bytes"])
-            + MARGIN_BYTES,
-            for_good=job["last"],
-        )
+            loaded_bytes -= programs.pop(digest)[1]
+        loaded_bytes += job["artifact_bytes"]
+        room = job["memory_bytes"] + 2 * (job["output_bytes"] + job["file_bytes"] + loaded_bytes)
+        limit_memory(data_bytes + room + MARGIN_BYTES, last)
         if job["artifact_bytes"]:
             content = mapped(descriptors.pop(0), job["artifact_bytes"])
             programs[job["module"]] = machine.load(content, job["starts"]), job["artifact_bytes"]
-            node.send({"kind": "begun"})
+            node.send(_BEGUN)
         given = mapped(descriptors.pop(0), job["given_bytes"]) if job["given_bytes"] else memoryview(body)
-        lockdown.limit_cpu(job["wall_seconds"], for_good=job["last"])
+        limit_cpu(job["wall_seconds"], last)
         reply, pieces = run_once(machine, programs[job["module"]][0], job, given)
-        node.send({"kind": "outcome", **reply}, *pieces)
-        if job["last"]:
-            return
+        node.send(reply, *pieces)
 
 
 def mapped(descriptor: int, size: int) -> memoryview:
@@ -122,9 +115,9 @@ def run_once(
         inputs=inputs,
         file_bytes=job["file_bytes"],
     )
-    limits = Limits(job["memory_bytes"], job["output_bytes"], job["wall_seconds"], job["fuel"])
+    limits = Limits(job["memory_bytes"], job["output_bytes"], job["wall_seconds"], job["fuel"], job["last"])
     ending = machine.run(program, layer, limits)
-    reply = verdict(ending, layer, job["output_bytes"])
+    reply = {"kind": "outcome", **verdict(ending, layer, job["output_bytes"])}
     files = {} if reply["verdict"] == "output_limit" else layer.files()
     reply["fuel"] = ending.fuel
     reply["peak_memory_bytes"] = ending.peak_memory_bytes

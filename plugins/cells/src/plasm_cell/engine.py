@@ -6,8 +6,7 @@ fork. It starts no thread and opens no descriptor that a forked cell would share
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .wasi import Wasi
@@ -35,18 +34,20 @@ class Refused(Exception):
     """The module is not one that can run; the message is for people and may hold the module's own names."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What holds inside the cell. Bytes, seconds; `fuel` ``None`` for no limit."""
+class Limits(NamedTuple):
+    """What holds inside the cell. Bytes, seconds; `fuel` ``None`` for no limit.
+
+    With `last` the process ends after the run: what an engine made for it need not be freed.
+    """
 
     memory_bytes: int
     output_bytes: int
     wall_seconds: float
     fuel: int | None
+    last: bool = False
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How the guest's code ended, as the engine saw it. With ``trap`` and ``error`` ``None`` it returned or stopped.
 
     Where a host function raised :exc:`~plasm_cell.wasi.Stop` the layer holds it (``Wasi.stop``), and what the engine
@@ -81,8 +82,7 @@ class Machine(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(NamedTuple):
     """An artifact for :meth:`Machine.load`, and whether instantiating it runs code of the module (a start section)."""
 
     artifact: bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _CREATE_RULESET = 444
 _RESTRICT_SELF = 446
@@ -19,8 +19,7 @@ _TCP = 0b11
 _SCOPES = 0b11
 
 
-@dataclass(frozen=True)
-class Landlock:
+class Landlock(NamedTuple):
     """What the kernel can deny. `abi` is 0 where there is no landlock; the others are bit masks."""
 
     abi: int
@@ -66,13 +65,18 @@ def probe() -> Landlock:
     return found
 
 
-def restrict(landlock: Landlock) -> None:
-    """Deny it all to this process and its children, for good. Needs ``no_new_privs``. Raises :exc:`OSError`."""
+def ruleset(landlock: Landlock) -> int:
+    """A descriptor for :func:`restrict`. Raises :exc:`OSError`."""
     descriptor = _create(landlock)
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset failed")
-    try:
-        if _restrict_self(_RESTRICT_SELF, descriptor, 0):
-            raise OSError(ctypes.get_errno(), "landlock_restrict_self failed")
-    finally:
-        os.close(descriptor)
+    return descriptor
+
+
+def restrict(descriptor: int) -> None:
+    """Deny it all to this process and its children, for good. Needs ``no_new_privs``. Raises :exc:`OSError`.
+
+    Each time it is a domain of its own, also by the same ruleset.
+    """
+    if _restrict_self(_RESTRICT_SELF, descriptor, 0):
+        raise OSError(ctypes.get_errno(), "landlock_restrict_self failed")

@@ -15,10 +15,11 @@ import os
 import resource
 import signal
 import struct
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from .landlock import NO_LANDLOCK, Landlock, restrict
+from .landlock import NO_LANDLOCK, Landlock, restrict, ruleset
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -35,10 +36,13 @@ CELL_SOCKET = 3
 """The one descriptor of a cell beside 0, 1 and 2, which are ``/dev/null``: an engine that panics writes to 2."""
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
+_FAR_AWAY = 1 << 30
+
+Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
+"""Functions that raise :exc:`OSError` where they fail, and their arguments."""
 
 
-@dataclass(frozen=True)
-class Walls:
+class Walls(NamedTuple):
     """What the node found that this machine has. ``uid`` and ``gid`` are ``None`` where they cannot change."""
 
     uid: int | None = None
@@ -123,46 +127,84 @@ def enter_warm(walls: Walls, parent: int) -> None:
     for kind in (resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
         resource.setrlimit(kind, (0, 0))
     if walls.landlock.abi:
-        restrict(walls.landlock)
+        descriptor = ruleset(walls.landlock)
+        try:
+            restrict(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def take_socket(connection: int) -> None:
-    """What a cell does first; `connection` becomes :data:`CELL_SOCKET`, and nothing else stays open."""
-    if connection != CELL_SOCKET:
-        os.dup2(connection, CELL_SOCKET)
-    if _close_range(_CLOSE_RANGE, CELL_SOCKET + 1, 0xFFFFFFFF, 0):
-        os.closerange(CELL_SOCKET + 1, 1024)
+class Door:
+    """By which cells of a warm parent go behind their walls.
+
+    It is made by the warm parent, and so is all that can be: in a cell each object that is made or touched for the
+    first time may cost the copy of a page.
+    """
+
+    def __init__(self, walls: Walls) -> None:
+        """Raises :exc:`OSError`."""
+        self._threads = walls.threads
+        # A domain for each cell: by the warm parent's alone a cell could signal its neighbours.
+        self._ruleset = ruleset(walls.landlock) if walls.landlock.abi else -1
+        self._filter = _Program(len(walls.seccomp) // _INSTRUCTION, walls.seccomp) if walls.seccomp else None
+
+    def steps(self, parent: int, connection: int, file_bytes: int) -> Steps:
+        """What a cell does first, in an order that holds.
+
+        `connection` becomes :data:`CELL_SOCKET`, and nothing else stays open.
+        """
+        made: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
+            (os.dup2, (connection, CELL_SOCKET)),
+            (die_with, (parent,)),
+            (os.setsid, ()),
+            (_prctl, (_PR_SET_NAME, b"plasm-cell")),
+            (_prctl, (_PR_SET_NO_NEW_PRIVS, 1)),
+            (_prctl, (_PR_SET_DUMPABLE, 0)),
+            (resource.setrlimit, (resource.RLIMIT_NOFILE, (CELL_OPEN_FILES, CELL_OPEN_FILES))),
+            # No file, and no memory file either, becomes larger than this.
+            (resource.setrlimit, (resource.RLIMIT_FSIZE, (file_bytes, file_bytes))),
+        ]
+        if not self._threads:
+            made.append((resource.setrlimit, (resource.RLIMIT_NPROC, (0, 0))))
+        if self._ruleset >= 0:
+            made.append((restrict, (self._ruleset,)))
+        made.append((_close_from, (CELL_SOCKET + 1,)))
+        if self._filter is not None:
+            made.append((_prctl, (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(self._filter))))
+        return made
 
 
-def enter_cell(walls: Walls, parent: int, file_bytes: int) -> None:
-    """What a cell does then, in an order that holds."""
-    die_with(parent)
-    os.setsid()
-    _prctl(_PR_SET_NAME, b"plasm-cell")
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 0)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (CELL_OPEN_FILES, CELL_OPEN_FILES))
-    if not walls.threads:
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    # No file, and no memory file either, becomes larger than this.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    if walls.landlock.abi:
-        # A domain of its own: by the warm parent's alone a cell could signal its neighbours.
-        restrict(walls.landlock)
-    if walls.seccomp:
-        program = _Program(len(walls.seccomp) // _INSTRUCTION, walls.seccomp)
-        _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
+def take(made: Steps) -> None:
+    """Raises :exc:`OSError` where one of them fails; those after it are not taken then."""
+    for step, arguments in made:
+        step(*arguments)
 
 
-def limit_memory(most_bytes: int, *, for_good: bool) -> None:
+def rehearse(parent: int) -> None:
+    """Take such steps as change nothing in a warm parent, so that the interpreter has seen them."""
+    unchanged = resource.getrlimit(resource.RLIMIT_CORE)
+    take(
+        [
+            (_close_from, (_FAR_AWAY,)),
+            (die_with, (parent,)),
+            (resource.setrlimit, (resource.RLIMIT_CORE, unchanged)),
+        ]
+    )
+
+
+def _close_from(descriptor: int) -> None:
+    if _close_range(_CLOSE_RANGE, descriptor, 0xFFFFFFFF, 0):
+        os.closerange(descriptor, 1024)
+
+
+def limit_memory(most_bytes: int, for_good: bool) -> None:
     """Writable private memory of the process (``RLIMIT_DATA``); address space that is only reserved does not count."""
     _limit(resource.RLIMIT_DATA, most_bytes, for_good)
 
 
-def limit_cpu(more_seconds: float, *, for_good: bool) -> None:
+def limit_cpu(more_seconds: float, for_good: bool) -> None:
     """The process gets SIGXCPU after this much more CPU time; rounded up to whole seconds."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + min(more_seconds, 1e9)) + 2, for_good)
+    _limit(resource.RLIMIT_CPU, int(time.process_time() + min(more_seconds, 1e9)) + 2, for_good)
 
 
 def _limit(kind: int, value: int, for_good: bool) -> None:

@@ -6,13 +6,16 @@ for copies of the pages that they stand on.
 
 from __future__ import annotations
 
+import _socket
+import contextlib
 import json
 import os
-import socket
+import resource
 
-from .cell import mapped, run_once
+from . import lockdown
+from .cell import serve
 from .engine import Engine, Machine, Refused
-from .frames import CellSocket, encode, write_all
+from .frames import PREFIX, CellSocket, Closed, encode, send_with_descriptors, write_all
 
 _REFUSED = 3
 _TIMES = 12
@@ -27,6 +30,9 @@ _MODULE = bytes.fromhex(
 )
 """Reads eight bytes of stdin to address 16, writes what stands there to stdout, and exits with 0."""
 _JOB = {
+    "starts": False,
+    "last": False,
+    "given_bytes": 0,
     "seed": "00" * 32,
     "capabilities": [],
     "args": ["a"],
@@ -36,34 +42,60 @@ _JOB = {
     "output_bytes": 4096,
     "file_bytes": 4096,
     "host_calls": 100,
-    "wall_seconds": 1.0,
+    "wall_seconds": 1000.0,
     "stdin_bytes": 8,
     "inputs": [],
 }
 
 
-def rehearse(engine: Engine, machine: Machine) -> None:
+def rehearse(engine: Engine, machine: Machine, parent: int) -> None:
     """An engine that takes no WebAssembly, as in tests, is spared that. Raises what a run raises."""
     artifact = _compiled(engine)
     if artifact is None:
         return
-    ours, theirs = socket.socketpair()
+    for _ in range(_TIMES):
+        lockdown.rehearse(parent)
+    limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)}
+    ours, theirs = _socket.socketpair()
     node = CellSocket(theirs.detach())
-    with ours:
-        for _ in range(_TIMES):
-            descriptor = os.memfd_create("rehearsal")
-            write_all(descriptor, artifact)
-            encoded = json.dumps(_JOB).encode()
-            socket.send_fds(ours, [encode(encoded, 8) + b"rehearse"], [descriptor])
-            os.close(descriptor)
-            job, body, descriptors = node.receive()
-            program = machine.load(mapped(descriptors.pop(), len(artifact)), False)
-            reply, pieces = run_once(machine, program, job, memoryview(body))
-            if bytes(pieces[0]) != b"rehearse":
+    try:
+        for number in range(_TIMES):
+            _ask(ours, number, artifact)
+        ours.shutdown(_socket.SHUT_WR)
+        with contextlib.suppress(Closed):
+            serve(node, machine, lockdown.data_bytes())
+        _check(ours)
+    finally:
+        ours.close()
+        node.close()
+        for kind, limit in limits.items():
+            resource.setrlimit(kind, limit)
+
+
+def _ask(connection: _socket.socket, number: int, artifact: bytes) -> None:
+    """Send a job with its module, as the node does; each frame is read by itself, since it brings a descriptor."""
+    forget = [str(number - 1)] if number else []
+    job = {**_JOB, "module": str(number), "artifact_bytes": len(artifact), "forget": forget}
+    encoded = json.dumps(job).encode()
+    descriptor = os.memfd_create("rehearsal")
+    try:
+        write_all(descriptor, artifact)
+        send_with_descriptors(connection, encode(encoded, 8) + b"rehearse", descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(connection: _socket.socket) -> None:
+    """Look at what was answered. Raises :exc:`RuntimeError`."""
+    answers = connection.recv(1 << 20)
+    for _ in range(_TIMES):
+        for kind in ("begun", "outcome"):
+            header_length, body_length = PREFIX.unpack_from(answers)
+            begin = PREFIX.size + header_length
+            reply = json.loads(answers[PREFIX.size : begin])
+            body, answers = answers[begin : begin + body_length], answers[begin + body_length :]
+            if reply["kind"] != kind or (kind == "outcome" and body != b"rehearse"):
                 raise RuntimeError(f"the engine does not run a small program: {reply}")
-            node.send({"kind": "outcome", **reply}, *pieces)
-            ours.recv(1 << 16)
-    node.close()
 
 
 def _compiled(engine: Engine) -> bytes | None:

@@ -17,25 +17,30 @@ one JSON object each:
 
 from __future__ import annotations
 
+import _socket
 import gc
 import importlib
 import json
 import os
 import select
 import signal
-import socket
 from typing import Any
 
 from . import cell, lockdown
-from .frames import MAX_MESSAGE, one_line
-from .lockdown import Walls
+from .frames import MAX_MESSAGE, CellSocket, descriptors_of, encode_json, one_line, send_with_descriptors
+from .heap import fill_gaps
+from .lockdown import CELL_SOCKET, Walls
 from .rehearsal import rehearse
 
 
 def main(descriptor: str, parent: str, role: str, engine_name: str) -> None:
     """Serve until the node closes the socket or ends."""
     lockdown.prepare(int(parent))
-    control = Control(int(descriptor))
+    if int(descriptor) != CELL_SOCKET:
+        # Where a cell has its own: what reads from there is made once, here.
+        os.dup2(int(descriptor), CELL_SOCKET)
+        os.close(int(descriptor))
+    control = Control(CELL_SOCKET)
     try:
         _serve(control, int(parent), role, engine_name)
     except (BrokenPipeError, ConnectionResetError):
@@ -49,7 +54,7 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
     engine = importlib.import_module(engine_name)
     machine = engine.machine() if role == "run" else None
     if machine is not None:
-        rehearse(engine, machine)
+        rehearse(engine, machine, parent)
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(f"the engine {engine_name} starts threads, which no fork survives")
     control.send({"kind": "loaded", "system_calls": list(engine.system_calls())})
@@ -57,13 +62,18 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
     if not message:
         return
     walls = Walls.decode(message)
+    door = lockdown.Door(walls)
+    node = CellSocket(CELL_SOCKET)
+    first = ((gc.enable, ()), (node.send, ({"kind": "ready"},)))
     # What is alive now lives as long as this process: no collection touches its pages, so that forks share them.
     gc.collect()
+    fill_gaps()
     gc.freeze()
     gc.disable()
     data_bytes = lockdown.data_bytes()
     lockdown.enter_warm(walls, parent)
     control.send({"kind": "ready"})
+    here = os.getpid()
     nursery = Nursery(control)
     while True:
         if not nursery.wait():
@@ -72,7 +82,7 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
         if not message:
             return
         (connection,) = descriptors
-        here = os.getpid()
+        steps = [*door.steps(here, connection, message["file_bytes"]), *first]
         try:
             pid = os.fork()
         except OSError as error:
@@ -81,7 +91,7 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
             continue
         if not pid:
             try:
-                cell.main(walls, here, connection, message["file_bytes"], engine, machine, data_bytes)
+                cell.main(steps, node, engine, machine, data_bytes)
             finally:
                 os._exit(1)
         os.close(connection)
@@ -92,18 +102,18 @@ class Control:
     """This side's end of the node's socket."""
 
     def __init__(self, descriptor: int) -> None:
-        self.socket = socket.socket(fileno=descriptor)
+        self.socket = _socket.socket(fileno=descriptor)
         self.socket.setblocking(True)
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
         """A message and its descriptors; an empty one where the node has closed its end."""
-        data, descriptors, _, _ = socket.recv_fds(self.socket, MAX_MESSAGE, 1)
-        return (json.loads(data) if data else {}), descriptors
+        data, ancillary, _, _ = self.socket.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4))
+        return (json.loads(data) if data else {}), descriptors_of(ancillary)
 
     def send(self, message: dict[str, Any], *descriptors: int) -> None:
-        encoded = json.dumps(message, separators=(",", ":")).encode()
+        encoded = encode_json(message).encode()
         if descriptors:
-            socket.send_fds(self.socket, [encoded], descriptors)
+            send_with_descriptors(self.socket, encoded, *descriptors)
         else:
             self.socket.send(encoded)
 

@@ -13,10 +13,15 @@ The virtual rules are those of :data:`.VERSION`:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from typing import Final, Protocol
+
+try:
+    # Not by hashlib, which loads all of OpenSSL: what a warm parent has loaded, each of its cells pays for.
+    from _sha3 import shake_256  # type: ignore[import-not-found]
+except ImportError:
+    from hashlib import shake_256
 
 REALTIME: Final = 0
 CLOCKS: Final = range(4)
@@ -52,7 +57,7 @@ class Random(Protocol):
 
 class VirtualClock:
     def __init__(self, seed: bytes) -> None:
-        digest = hashlib.shake_256(b"plasm clock" + seed).digest(4)
+        digest = shake_256(b"plasm clock" + seed).digest(4)
         self._epoch = (_YEAR_2000 + int.from_bytes(digest, "little") % _TWENTY_YEARS) * 1_000_000_000
         self._now = 0
 
@@ -103,7 +108,7 @@ class SeededRandom:
 
     def take(self, count: int) -> bytes:
         while len(self._left) < count:
-            block = hashlib.shake_256(self._seed + self._counter.to_bytes(8, "little")).digest(_BLOCK)
+            block = shake_256(self._seed + self._counter.to_bytes(8, "little")).digest(_BLOCK)
             self._left += block
             self._counter += 1
         taken, self._left = self._left[:count], self._left[count:]
