@@ -18,6 +18,8 @@ class EngineSpec:
     """What changes results or trust in them; part of each cache key and receipt."""
     module: str
     """The name of a module that implements :class:`plasm_cell.engine.Engine`."""
+    compiler: str = ""
+    """The name of the module that is imported to compile, where that is another one."""
     paths: tuple[Path, ...] = ()
     """Folders to import it and what it imports from; nothing else but the standard library is found."""
     interpreter: str = sys.executable

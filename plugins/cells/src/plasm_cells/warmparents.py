@@ -345,9 +345,10 @@ def spawn(engine: EngineSpec, role: Role) -> WarmParent:
         command.append("-B")
     if sys.pycache_prefix is not None:
         command += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
+    module = engine.compiler if role == "compile" and engine.compiler else engine.module
     home = Path(plasm_cell.__file__).parent.parent
     paths = list(dict.fromkeys(map(str, (*engine.paths, home))))
-    command += ["-c", _START, str(theirs.fileno()), str(os.getpid()), role, engine.module, *paths]
+    command += ["-c", _START, str(theirs.fileno()), str(os.getpid()), role, module, *paths]
     try:
         process = subprocess.Popen(
             command,

@@ -11,39 +11,38 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import wasmtime
 from plasm_cell import wasi
-from plasm_cell.engine import TRAPS, Compiled, Ending, Limits, Refused
-from plasm_cell.modules import check
-from wasmtime import _ffi as ffi
+from plasm_cell.engine import TRAPS, Compiled, Ending, Limits
 
+from . import library
+from .library import FINALIZER, HOST_FUNCTION, ITEM_CONTENT, POINTER, RawValue
 from .memory import Memories, Region
 from .settings import ENGINE_SETTINGS, TABLE_ELEMENTS, TABLES
 
 _NO_FUEL_LIMIT = (1 << 63) - 1
-_VALUE_BYTES = ctypes.sizeof(ffi.wasmtime_val_raw_t)
-_HOST_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-_NO_FINALIZER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(0)
+_VALUE_BYTES = ctypes.sizeof(RawValue)
+_NO_FINALIZER = FINALIZER(0)
 _WRITABLE = 0x200
 _OUT_OF_FUEL = "out_of_fuel"
+_VALUE_KINDS = {"i": 0, "I": 1}
 
-
-def configure() -> wasmtime.Config:
-    """The engine's configuration as :data:`.settings.ENGINE_SETTINGS` states it."""
-    config = wasmtime.Config()
-    for name, value in ENGINE_SETTINGS.items():
-        setattr(config, name, value)
-    return config
+_Buffer = POINTER * 32
+"""A ``Py_buffer``, by which read-only bytes have an address; smaller than this, and its first field is the address."""
+_get_buffer = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, POINTER, ctypes.c_int)(
+    ("PyObject_GetBuffer", ctypes.pythonapi)
+)
+_release_buffer = ctypes.PYFUNCTYPE(None, POINTER)(("PyBuffer_Release", ctypes.pythonapi))
+_view = ctypes.PYFUNCTYPE(ctypes.py_object, POINTER, ctypes.c_ssize_t, ctypes.c_int)(
+    ("PyMemoryView_FromMemory", ctypes.pythonapi)
+)
 
 
 def compile_module(module: bytes) -> Compiled:
     """See :meth:`plasm_cell.engine.Engine.compile_module`."""
-    checked = check(module)
-    try:
-        compiled = wasmtime.Module(wasmtime.Engine(configure()), module)
-    except wasmtime.WasmtimeError as error:
-        raise Refused(f"not a valid WebAssembly module: {_reason(error)}") from None
-    return Compiled(bytes(compiled.serialize()), checked.starts)
+    # The compiler is imported where it is used: what a warm parent has, each of its cells pays for.
+    from .compiling import compile_module as compiled
+
+    return compiled(module)
 
 
 def system_calls() -> tuple[str, ...]:
@@ -56,18 +55,26 @@ def machine() -> WasmtimeMachine:
     return WasmtimeMachine()
 
 
+class EngineError(Exception):
+    """What the engine says is wrong, in its own words."""
+
+
 class Program:
     """A loaded module, its imports resolved; `starts` says whether instantiating it runs code of its own."""
 
-    def __init__(self, instance_pre: wasmtime.InstancePre, starts: bool) -> None:
+    def __init__(self, lib: Any, instance_pre: int, starts: bool) -> None:
+        self._delete = lib.wasmtime_instance_pre_delete
         self.instance_pre = instance_pre
         self.starts = starts
+
+    def __del__(self) -> None:
+        self._delete(self.instance_pre)
 
 
 class Run:
     """The state of the run that is going on."""
 
-    def __init__(self, layer: wasi.Wasi, context: Any) -> None:
+    def __init__(self, layer: wasi.Wasi, context: int) -> None:
         self.wasi = layer
         self.context = context
         self.region: Region | None = None
@@ -79,50 +86,75 @@ class WasmtimeMachine:
     """The engine of this process with the WASI functions defined, ready to load and run."""
 
     def __init__(self) -> None:
-        self.memories = Memories()
-        config = configure()
-        self.memories.install(config)
-        self._engine = wasmtime.Engine(config)
-        self._linker = wasmtime.Linker(self._engine)
+        self._lib = lib = library.load(ENGINE_SETTINGS)
+        self.memories = Memories(lib)
+        self._engine = self._made_engine()
+        self._linker = lib.wasmtime_linker_new(self._engine)
         self._run: Run | None = None
-        self._view = ctypes.pythonapi.PyMemoryView_FromMemory
-        self._view.restype = ctypes.py_object
-        self._view.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
-        self._new_trap = ffi.dll["wasmtime_trap_new"]
-        self._new_trap.restype = ctypes.c_void_p
-        self._new_trap.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
         self._callbacks = [self._define(name, parameters) for name, parameters in wasi.FUNCTIONS.items()]
+        # Made once: in a cell each new object may cost a page. A run at a time uses them.
+        self._buffer = _Buffer()
+        self._instance = library.Instance()
+        self._instance_reference = ctypes.byref(self._instance)
+        self._item = library.Item()
+        self._item_reference = ctypes.byref(self._item)
+        self._item_content = ctypes.addressof(self._item) + ITEM_CONTENT
+        self._values = RawValue()
+        self._values_reference = ctypes.byref(self._values)
+        self._trap = POINTER()
+        self._trap_reference = ctypes.byref(self._trap)
+        self._made = POINTER()
+        self._made_reference = ctypes.byref(self._made)
+        self._fuel = ctypes.c_uint64()
+        self._fuel_reference = ctypes.byref(self._fuel)
+
+    def _made_engine(self) -> int:
+        lib = self._lib
+        config = lib.wasm_config_new()
+        for name, value in ENGINE_SETTINGS.items():
+            getattr(lib, library.setter(name))(config, value)
+        lib.wasmtime_config_host_memory_creator_set(config, self.memories.creator)
+        engine: int = lib.wasm_engine_new_with_config(config)
+        return engine
 
     def load(self, artifact: memoryview, starts: bool) -> Program:
-        """Make a compiled module ready. Raises :exc:`wasmtime.WasmtimeError`."""
-        pointer = ctypes.POINTER(ffi.wasmtime_module_t)()
-        with _Buffer(artifact) as address:
-            error = ffi.wasmtime_module_deserialize(
-                self._engine.ptr(),
-                ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)),
-                artifact.nbytes,
-                ctypes.byref(pointer),
+        """Make a compiled module ready. Raises :exc:`EngineError`."""
+        lib, made = self._lib, self._made
+        _get_buffer(artifact, self._buffer, 0)
+        try:
+            error = lib.wasmtime_module_deserialize(
+                self._engine, self._buffer[0], artifact.nbytes, self._made_reference
             )
+        finally:
+            _release_buffer(self._buffer)
         if error:
-            raise wasmtime.WasmtimeError._from_ptr(error)
-        return Program(self._linker.instantiate_pre(wasmtime.Module._from_ptr(pointer)), starts)
+            raise EngineError(self._message_of(error))
+        module = made.value
+        error = lib.wasmtime_linker_instantiate_pre(self._linker, module, self._made_reference)
+        lib.wasmtime_module_delete(module)
+        if error:
+            raise EngineError(self._message_of(error))
+        assert made.value is not None
+        return Program(lib, made.value, starts)
 
     def run(self, program: Program, layer: wasi.Wasi, limits: Limits) -> Ending:
         """See :meth:`plasm_cell.engine.Machine.run`."""
+        lib = self._lib
         self.memories.begin(limits.memory_bytes)
         fuel = _NO_FUEL_LIMIT if limits.fuel is None else min(limits.fuel, _NO_FUEL_LIMIT)
-        store = ffi.wasmtime_store_new(self._engine.ptr(), None, _NO_FINALIZER)
+        store = lib.wasmtime_store_new(self._engine, None, _NO_FINALIZER)
         try:
-            context = ffi.wasmtime_store_context(store)
+            context = lib.wasmtime_store_context(store)
             self._run = run = Run(layer, context)
-            ffi.wasmtime_store_limiter(store, -1, TABLE_ELEMENTS, -1, TABLES, -1)
+            lib.wasmtime_store_limiter(store, -1, TABLE_ELEMENTS, -1, TABLES, -1)
             instantiated, trap, error = self._execute(program, context, fuel)
-            fuel_left = ctypes.c_uint64(0)
-            ffi.wasmtime_context_get_fuel(context, ctypes.byref(fuel_left))
+            self._fuel.value = 0
+            lib.wasmtime_context_get_fuel(context, self._fuel_reference)
         finally:
             layer.memory = memoryview(b"")
             self._run = None
-            ffi.wasmtime_store_delete(store)
+            if not limits.last:
+                lib.wasmtime_store_delete(store)
         if run.broken is not None:
             raise run.broken
         return Ending(
@@ -131,34 +163,57 @@ class WasmtimeMachine:
             error=error,
             out_of_fuel=trap == _OUT_OF_FUEL,
             refused_memory=self.memories.refused,
-            fuel=fuel - fuel_left.value,
+            fuel=fuel - self._fuel.value,
             peak_memory_bytes=self.memories.peak,
         )
 
-    def _execute(self, program: Program, context: Any, fuel: int) -> tuple[bool, str | None, str | None]:
+    def _execute(self, program: Program, context: int, fuel: int) -> tuple[bool, str | None, str | None]:
         """Whether it was instantiated, the trap's name, the engine's error."""
+        lib, trap = self._lib, self._trap
+        trap.value = None
         # Instantiating costs fuel that differs between machines; it counts only where code of the module runs in it.
-        ffi.wasmtime_context_set_fuel(context, fuel if program.starts else _NO_FUEL_LIMIT)
-        instance = ffi.wasmtime_instance_t()
-        trap = ctypes.POINTER(ffi.wasm_trap_t)()
-        error = ffi.wasmtime_instance_pre_instantiate(
-            program.instance_pre.ptr(), context, ctypes.byref(instance), ctypes.byref(trap)
-        )
+        lib.wasmtime_context_set_fuel(context, fuel if program.starts else _NO_FUEL_LIMIT)
+        instance, trap_reference = self._instance_reference, self._trap_reference
+        error = lib.wasmtime_instance_pre_instantiate(program.instance_pre, context, instance, trap_reference)
         if error or trap:
-            return False, *_taken(error, trap)
+            return False, *self._taken(error)
         if not program.starts:
-            ffi.wasmtime_context_set_fuel(context, fuel)
-        item = ffi.wasmtime_extern_t()
-        ffi.wasmtime_instance_export_get(context, ctypes.byref(instance), b"_start", 6, ctypes.byref(item))
-        slot = ffi.wasmtime_val_raw_t()
-        error = ffi.wasmtime_func_call_unchecked(
-            context, ctypes.byref(item.of.func), ctypes.byref(slot), 1, ctypes.byref(trap)
-        )
-        return True, *_taken(error, trap)
+            lib.wasmtime_context_set_fuel(context, fuel)
+        lib.wasmtime_instance_export_get(context, instance, b"_start", 6, self._item_reference)
+        error = lib.wasmtime_func_call_unchecked(context, self._item_content, self._values_reference, 1, trap_reference)
+        return True, *self._taken(error)
+
+    def _taken(self, error: int | None) -> tuple[str | None, str | None]:
+        """The name of the trap and the first line of the error; both are freed."""
+        lib, name, trap = self._lib, None, self._trap.value
+        if trap:
+            code = ctypes.c_uint8()
+            if lib.wasmtime_trap_code(trap, ctypes.byref(code)):
+                name = library.TRAPS[code.value] if code.value < len(library.TRAPS) else "other"
+            else:
+                message = self._text(lib.wasm_trap_message, trap)
+                name = "uncaught_exception" if "thrown Wasm exception" in message else "stopped"
+            lib.wasm_trap_delete(trap)
+        text = (self._message_of(error).splitlines() or ["error"])[0] if error else None
+        return name, text
+
+    def _message_of(self, error: int) -> str:
+        """The error's message; it is freed."""
+        text = self._text(self._lib.wasmtime_error_message, error)
+        self._lib.wasmtime_error_delete(error)
+        return text
+
+    def _text(self, function: Callable[..., None], of: int) -> str:
+        content = library.Bytes()
+        function(of, ctypes.byref(content))
+        text = ctypes.string_at(content.data, content.size).decode(errors="replace") if content.size else ""
+        self._lib.wasm_byte_vec_delete(ctypes.byref(content))
+        return text
 
     # --- host functions -----------------------------------------------------------------------------------------------
 
     def _define(self, name: str, parameters: str) -> Any:
+        lib = self._lib
         function: Callable[..., int] = getattr(wasi.Wasi, name)
         layout = struct.Struct("<" + "".join("I12x" if kind == "i" else "Q8x" for kind in parameters))
         if layout.size != _VALUE_BYTES * len(parameters):
@@ -170,9 +225,7 @@ class WasmtimeMachine:
             try:
                 region = run.region or self._find(run, caller)
                 if region.size != run.seen:
-                    run.wasi.memory = (
-                        self._view(region.base, region.size, _WRITABLE) if region.size else memoryview(b"")
-                    )
+                    run.wasi.memory = _view(region.base, region.size, _WRITABLE) if region.size else memoryview(b"")
                     run.seen = region.size
                 error = wasi.call(run.wasi, function, layout.unpack(ctypes.string_at(values, layout.size)))
                 ctypes.c_uint64.from_address(values).value = error
@@ -183,80 +236,32 @@ class WasmtimeMachine:
                 run.broken = failure
             else:
                 return 0
-            trap: int = self._new_trap(b"stopped", 7)
+            trap: int = lib.wasmtime_trap_new(b"stopped", 7)
             return trap
 
-        kind = wasmtime.FuncType(
-            [wasmtime.ValType.i32() if kind == "i" else wasmtime.ValType.i64() for kind in parameters],
-            [] if name == "proc_exit" else [wasmtime.ValType.i32()],
-        )
-        raw = _HOST_FUNCTION(callback)
+        raw = HOST_FUNCTION(callback)
+        kind = self._function_type(parameters, "" if name == "proc_exit" else "i")
         module = wasi.MODULE.encode()
-        error = ffi.wasmtime_linker_define_func_unchecked(
-            self._linker.ptr(),
-            module,
-            len(module),
-            name.encode(),
-            len(name),
-            kind.ptr(),
-            ctypes.cast(raw, ffi.wasmtime_func_unchecked_callback_t),
-            None,
-            _NO_FINALIZER,
+        error = lib.wasmtime_linker_define_func_unchecked(
+            self._linker, module, len(module), name.encode(), len(name), kind, raw, None, _NO_FINALIZER
         )
+        lib.wasm_functype_delete(kind)
         if error:
-            raise wasmtime.WasmtimeError._from_ptr(error)
+            raise EngineError(self._message_of(error))
         return raw
 
+    def _function_type(self, parameters: str, results: str) -> int:
+        vectors = []
+        for kinds in (parameters, results):
+            types = (POINTER * len(kinds))(*(self._lib.wasm_valtype_new(_VALUE_KINDS[kind]) for kind in kinds))
+            vectors.append(library.ValueTypes())
+            self._lib.wasm_valtype_vec_new(ctypes.byref(vectors[-1]), len(kinds), types)
+        made: int = self._lib.wasm_functype_new(*map(ctypes.byref, vectors))
+        return made
+
     def _find(self, run: Run, caller: int) -> Region:
-        item = ffi.wasmtime_extern_t()
-        pointer = ctypes.cast(caller, ctypes.POINTER(ffi.wasmtime_caller_t))
-        if not ffi.wasmtime_caller_export_get(pointer, b"memory", 6, ctypes.byref(item)):
+        if not self._lib.wasmtime_caller_export_get(caller, b"memory", 6, self._item_reference):
             raise OSError("the module has no memory")
-        base = ctypes.cast(ffi.wasmtime_memory_data(run.context, ctypes.byref(item.of.memory)), ctypes.c_void_p).value
+        base = self._lib.wasmtime_memory_data(run.context, self._item_content)
         run.region = self.memories.regions[base or 0]
         return run.region
-
-
-class _Buffer:
-    """The address of a read-only buffer's first byte (``Py_buffer``, which :mod:`ctypes` wants to be writable)."""
-
-    def __init__(self, content: memoryview) -> None:
-        self._content = content
-        # The structure is smaller than this on every machine; its first field is the address.
-        self._raw = (ctypes.c_void_p * 32)()
-
-    def __enter__(self) -> int:
-        get = ctypes.pythonapi.PyObject_GetBuffer
-        get.argtypes = (ctypes.py_object, ctypes.c_void_p, ctypes.c_int)
-        get(self._content, self._raw, 0)
-        return int(self._raw[0] or 0)
-
-    def __exit__(self, *_: object) -> None:
-        release = ctypes.pythonapi.PyBuffer_Release
-        release.argtypes = (ctypes.c_void_p,)
-        release.restype = None
-        release(self._raw)
-
-
-def _reason(error: wasmtime.WasmtimeError) -> str:
-    """The causes of an engine's error in one line, the innermost last."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    causes = [line.partition(": ")[2] if line[:1].isdigit() else line for line in lines if line]
-    return ": ".join(cause for cause in causes if cause not in ("", "Caused by:"))
-
-
-def _taken(error: Any, trap: Any) -> tuple[str | None, str | None]:
-    """The name of the trap and the first line of the error; both are freed."""
-    name = None
-    if trap:
-        taken = wasmtime.Trap._from_ptr(trap)
-        code = taken.trap_code
-        if code is not None:
-            name = code.name.lower()
-        else:
-            name = "uncaught_exception" if "thrown Wasm exception" in str(taken) else "stopped"
-        taken.close()
-    text = None
-    if error:
-        text = (str(wasmtime.WasmtimeError._from_ptr(error)).splitlines() or ["error"])[0]
-    return name, text

@@ -49,6 +49,7 @@ def _find_engine() -> EngineSpec:
         version=importlib.metadata.version("wasmtime"),
         configuration=CONFIGURATION,
         module="plasm_wasmtime.engine",
+        compiler="plasm_wasmtime.compiling",
         paths=(Path(__file__).parent.parent, engine.parent.parent),
     )
 

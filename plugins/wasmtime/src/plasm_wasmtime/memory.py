@@ -10,26 +10,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from wasmtime import _ffi as ffi
+from .library import FINALIZER, GET_MEMORY, GROW_MEMORY, NEW_MEMORY, SIZE, LinearMemory, MemoryCreator
 
 _PROT_NONE = 0
 _PROT_READ_WRITE = 3
 _MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x02 | 0x20 | 0x4000
 _MAP_FAILED = ctypes.c_void_p(-1).value
-
-_NEW_MEMORY_ARGUMENTS = (
-    ctypes.c_void_p,
-    ctypes.POINTER(ffi.wasm_memorytype_t),
-    ctypes.c_size_t,
-    ctypes.c_size_t,
-    ctypes.c_size_t,
-    ctypes.c_size_t,
-    ctypes.POINTER(ffi.wasmtime_linear_memory_t),
-)
-
-
-class InterfaceChanged(Exception):
-    """The installed engine's memory interface is not the one this was written for; calling it would corrupt memory."""
+_MADE_BYTES = ctypes.sizeof(LinearMemory)
 
 
 class Region:
@@ -48,9 +35,10 @@ class Region:
 class Memories:
     """The memories of the one run that is going on in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Any) -> None:
         self.regions: dict[int, Region] = {}
         self.limit = 0
+        self.total = 0
         self.refused = False
         self.peak = 0
         libc = ctypes.CDLL(None, use_errno=True)
@@ -68,10 +56,13 @@ class Memories:
         self._munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
         self._mprotect = libc.mprotect
         self._mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        self._get_callback = ffi.wasmtime_memory_get_callback_t(self._get)
-        self._grow_callback = ffi.wasmtime_memory_grow_callback_t(self._grow)
-        self._free_callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._free)
-        self._new_callback = ffi.wasmtime_new_memory_callback_t(self._new)
+        self._new_error = library.wasmtime_error_new
+        self._get_callback = GET_MEMORY(self._get)
+        self._grow_callback = GROW_MEMORY(self._grow)
+        self._free_callback = FINALIZER(self._free)
+        self._creator = MemoryCreator(None, NEW_MEMORY(self._new), FINALIZER(0))
+        self._made = LinearMemory(None, self._get_callback, self._grow_callback, self._free_callback)
+        self._made_address = ctypes.addressof(self._made)
 
     def begin(self, limit: int) -> None:
         """The next run may have `limit` bytes of memory in all."""
@@ -79,27 +70,25 @@ class Memories:
         self.refused = False
         self.peak = 0
 
-    def install(self, config: Any) -> None:
-        """Make engines of `config` allocate here. Raises :exc:`InterfaceChanged`."""
-        if tuple(ffi.wasmtime_new_memory_callback_t._argtypes_) != _NEW_MEMORY_ARGUMENTS:
-            raise InterfaceChanged("this release of wasmtime has another interface for memories")
-        creator = ffi.wasmtime_memory_creator_t(None, self._new_callback, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(0))
-        ffi.wasmtime_config_host_memory_creator_set(config.ptr(), ctypes.byref(creator))
+    @property
+    def creator(self) -> Any:
+        """For ``wasmtime_config_host_memory_creator_set``; engines of that configuration allocate here."""
+        return ctypes.byref(self._creator)
 
     def _error(self, message: bytes) -> int:
-        pointer = ctypes.cast(ffi.wasmtime_error_new(message), ctypes.c_void_p).value
+        pointer: int | None = self._new_error(message)
         assert pointer is not None
         return pointer
 
     def _claim(self, more: int) -> bool:
-        total = sum(region.size for region in self.regions.values()) + more
+        total = self.total + more
         if total > self.limit:
             self.refused = True
             return False
         self.peak = max(self.peak, total)
         return True
 
-    def _new(self, _env: Any, _type: Any, minimum: int, _maximum: int, reserved: int, guard: int, out: Any) -> int:
+    def _new(self, _env: Any, _type: Any, minimum: int, _maximum: int, reserved: int, guard: int, out: int) -> int:
         try:
             if not self._claim(minimum):
                 return self._error(b"more memory than the limit at the start")
@@ -114,19 +103,18 @@ class Memories:
                 self.refused = True
                 return self._error(b"no memory at the start")
             self.regions[base] = Region(mapping, total, base, reserved, minimum)
-            out[0].env = base
-            out[0].get_memory = self._get_callback
-            out[0].grow_memory = self._grow_callback
-            out[0].finalizer = self._free_callback
+            self.total += minimum
+            self._made.env = base
+            ctypes.memmove(out, self._made_address, _MADE_BYTES)
         except BaseException:
             # Returning normally would hand the engine a memory that is not there.
             return self._error(b"the memory could not be made")
         return 0
 
-    def _get(self, base: int, size: Any, capacity: Any) -> int:
+    def _get(self, base: int, size: int, capacity: int) -> int:
         region = self.regions[base]
-        size[0] = region.size
-        capacity[0] = region.reserved
+        SIZE.from_address(size).value = region.size
+        SIZE.from_address(capacity).value = region.reserved
         return region.base
 
     def _grow(self, base: int, size: int) -> int:
@@ -137,6 +125,7 @@ class Memories:
             if self._mprotect(base, size, _PROT_READ_WRITE):
                 self.refused = True
                 return self._error(b"no more memory")
+            self.total += size - region.size
             region.size = size
         except BaseException:
             return self._error(b"the memory could not grow")
@@ -144,4 +133,5 @@ class Memories:
 
     def _free(self, base: int) -> None:
         region = self.regions.pop(base)
+        self.total -= region.size
         self._munmap(region.mapping, region.mapped_bytes)
