@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -29,6 +29,8 @@ _LOADED_MODULES = 16
 """What a kept cell keeps loaded."""
 _GROUP_MARGIN_BYTES = 192 << 20
 """What a cell, a spare and a kept cell have beside the job."""
+_SMALL_BYTES = 64 << 20
+"""What an ending cell and its group hold may be that little beside the next job's; of more the group is freed first."""
 _LARGEST = (1 << 63) - 1
 _LONGEST = 1e9
 _REAL = frozenset({"clock", "random"})
@@ -74,6 +76,8 @@ class Execution:
     artifact: Artifact
     start_seconds: float
     reuse: bool
+    leave: Callable[[], None]
+    """Called once the outcome is there of a cell that needs no more than to end: its slot can take the next job."""
 
     async def run(self) -> tuple[Outcome, bool]:
         """The outcome, and whether the cell can take another job.
@@ -199,8 +203,13 @@ class Execution:
         # After any other end than the program's own nothing that the guest may have left behind is trusted.
         reusable = self.reuse and reply.verdict is Verdict.EXITED
         peak = self._peak
-        # A cell that goes on is not waited for: what it says of itself counts.
-        cpu_seconds = reply.cpu_seconds if reusable else (await self.cell.end()).cpu_seconds
+        if reusable:
+            # It is not waited for: what it says of itself counts.
+            cpu_seconds = reply.cpu_seconds
+        else:
+            if self.group is None or (peak is not None and peak <= _SMALL_BYTES):
+                self.leave()
+            cpu_seconds = (await self.cell.end()).cpu_seconds
         usage = Usage(
             fuel=reply.fuel,
             wall_seconds=wall,

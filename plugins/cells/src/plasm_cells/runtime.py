@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -186,21 +186,21 @@ class CellRuntime:
     async def run(self, invocation: Invocation) -> Outcome:
         check(invocation, counts_fuel=self._spec.counts_fuel)
         reuse = self._options.isolation == "reused" and invocation.trusted
-        async with self._at_once:
-            slot = self._take_slot(invocation.module if reuse else None)
-            try:
-                return await self._run_in(slot, invocation, reuse)
-            finally:
-                self._free.append(slot)
+        await self._at_once.acquire()
+        place = _Place(self._take_slot(invocation.module if reuse else None), self._give_back)
+        try:
+            return await self._run_in(place, invocation, reuse)
+        finally:
+            place.close()
 
-    async def _run_in(self, slot: Slot, invocation: Invocation, reuse: bool) -> Outcome:
+    async def _run_in(self, place: _Place, invocation: Invocation, reuse: bool) -> Outcome:
         artifact = await self._compiler.find(invocation.module)
         if artifact is None:
             raise KeyError(invocation.module)
         try:
             for _ in range(_ATTEMPTS):
                 with contextlib.suppress(NotBegun):
-                    return await self._run_once(slot, invocation, artifact, reuse)
+                    return await self._run_once(place, invocation, artifact, reuse)
         except NotLoaded as error:
             self._compiler.forget(invocation.module)
             if artifact.stored:
@@ -212,9 +212,10 @@ class CellRuntime:
             os.close(artifact.descriptor)
         raise RuntimeFailed("processes for jobs end before a job begins in them")
 
-    async def _run_once(self, slot: Slot, invocation: Invocation, artifact: Artifact, reuse: bool) -> Outcome:
+    async def _run_once(self, place: _Place, invocation: Invocation, artifact: Artifact, reuse: bool) -> Outcome:
+        slot = place.slot
         cell = await slot.take(kept=reuse)
-        execution = Execution(cell, slot.group, invocation, artifact, self._options.start_seconds, reuse)
+        execution = Execution(cell, slot.group, invocation, artifact, self._options.start_seconds, reuse, place.leave)
         try:
             outcome, reusable = await execution.run()
         except BaseException:
@@ -236,11 +237,36 @@ class CellRuntime:
         self.tend(best)
         return best
 
+    def _give_back(self, slot: Slot) -> None:
+        self._free.append(slot)
+        self._at_once.release()
+
     def tend(self, slot: Slot) -> None:
         """Start its warm parent, unless that was done."""
         if not slot.tended:
             slot.tended = True
             self._tasks.start_soon(slot.tend)
+
+
+class _Place:
+    """A run's hold on a slot, given back once: when the run is over, or when nothing is left but a cell that ends."""
+
+    def __init__(self, slot: Slot, give_back: Callable[[Slot], None]) -> None:
+        self.slot = slot
+        self._give_back = give_back
+        self._left = False
+
+    def leave(self) -> None:
+        """Let the next job have the slot before :meth:`close`, where that is possible."""
+        if self.slot.leave():
+            self._left = True
+            self._give_back(self.slot)
+
+    def close(self) -> None:
+        if self._left:
+            self.slot.left()
+        else:
+            self._give_back(self.slot)
 
 
 if TYPE_CHECKING:

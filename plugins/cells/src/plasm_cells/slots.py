@@ -35,6 +35,7 @@ class Slot:
         self._parent: WarmParent | None = None
         self._spares: deque[Cell] = deque()
         self._kept: Cell | None = None
+        self._leaving = 0
         self._waiter: _Waiter | None = None
         self._wake = anyio.Event()
 
@@ -45,6 +46,11 @@ class Slot:
     @property
     def _awaited(self) -> bool:
         return self._waiter is not None and not self._waiter.served.is_set()
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether to fork a cell now. One that ends still takes the place of the next spare."""
+        return self._awaited or len(self._spares) + self._leaving < self._target
 
     def holds(self, wanted: Digest) -> int:
         """How good a kept cell is for a module: 2 where it is loaded already, 1 where there is one, else 0."""
@@ -78,6 +84,17 @@ class Slot:
             raise RuntimeFailed(waiter.failure or "no process for jobs became ready in time")
         return waiter.cell
 
+    def leave(self) -> bool:
+        """Whether a cell whose job is done may end beside the next job; then :meth:`left` is called when it has."""
+        if self._leaving:
+            return False
+        self._leaving += 1
+        return True
+
+    def left(self) -> None:
+        self._leaving -= 1
+        self._wake.set()
+
     async def keep(self, cell: Cell) -> None:
         """`cell` is ready for another trusted job."""
         old, self._kept = self._kept, cell
@@ -92,14 +109,14 @@ class Slot:
             if self._parent is not None and self._parent.lost:
                 self._parent = None
                 await self._clear()
-            if self._parent is not None and len(self._spares) >= self._target and not self._awaited:
+            if self._parent is not None and not self._wanted:
                 await self._wake.wait()
                 self._wake = anyio.Event()
                 continue
             try:
                 if self._parent is None:
                     self._parent = await self._starter.start("run", self._seconds, self.group, self._lost)
-                if self._awaited or len(self._spares) < self._target:
+                if self._wanted:
                     self._offer(await self._parent.fork(0, self._seconds))
                 failures = 0
             except RuntimeFailed as error:
