@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from plasm_fetching.artifact import Artifact
 
 SERVER = Path(__file__).with_name("misbehaving.py")

@@ -1,10 +1,10 @@
 """A provider that misbehaves as it is told: ``python misbehaving.py FILE BEHAVIOUR…``; prints its port, counts bytes.
 
 It serves FILE at any path, with ranges, and answers ``/count`` with the bytes of FILE that it has sent. A behaviour is
-a word, perhaps with a number: ``lie=N`` spoils a byte of whatever covers byte N; ``truncate`` breaks off in the middle;
-``other-length``, ``other-range`` and ``whole`` answer with something else than was asked; ``stall`` sends half and then
-nothing; ``rate=N`` sends N bytes a second; ``absent``, ``busy``, ``redirect`` and ``garbage`` answer so; ``busy-first=N``
-does for the first N requests; ``die-after=N`` ends the process after N bytes.
+a word, perhaps with a number: ``lie`` spoils the first byte of each answer; ``truncate`` breaks off in the middle;
+``other-length``, ``other-range`` and ``whole`` answer with something else than was asked; ``stall`` sends half and
+then nothing; ``rate=N`` sends N bytes a second; ``absent``, ``busy``, ``redirect`` and ``garbage`` answer so;
+``busy-first=N`` does for the first N requests; ``die-after=N`` ends the process after N bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ requests = 0
 
 class Provider(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *arguments: object) -> None:
         return
@@ -85,7 +86,6 @@ class Provider(BaseHTTPRequestHandler):
         global sent
         rate = int(BEHAVIOUR.get("rate", 0))
         dies = int(BEHAVIOUR.get("die-after", 0))
-        lie = int(BEHAVIOUR["lie"]) if "lie" in BEHAVIOUR else -1
         half = length // 2
         chunk = min(CHUNK, max(1, rate // 20)) if rate else CHUNK
         with DATA.open("rb") as file:
@@ -98,8 +98,8 @@ class Provider(BaseHTTPRequestHandler):
                 if done >= half and "stall" in BEHAVIOUR:
                     time.sleep(3600)
                 data = bytearray(file.read(min(chunk, length - done)))
-                if first + done <= lie < first + done + len(data):
-                    data[lie - first - done] ^= 1
+                if not done and "lie" in BEHAVIOUR:
+                    data[0] ^= 1
                 if dies and sent + len(data) > dies:
                     os._exit(9)
                 self.wfile.write(data)

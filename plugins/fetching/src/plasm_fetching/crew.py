@@ -254,10 +254,10 @@ class Crew:
         offset = 0
         while offset < artifact.size:
             with self._changed:
-                while (ready := _ready(artifact, queue)) <= offset:
-                    if self._over:
-                        return
+                while (ready := _ready(artifact, queue)) <= offset and not self._over:
                     self._changed.wait(_TICK)
+                if self._over:
+                    return
             while offset < ready and not self._over:
                 count = partial.read(buffer[: min(len(buffer), ready - offset)], offset)
                 if not count:

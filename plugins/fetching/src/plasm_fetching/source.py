@@ -96,6 +96,8 @@ class Source:
         if answer.status == 416:
             raise OtherArtifact(f"{self._shown} is shorter than what was signed: another version")
         # A server may leave the range out of account; that is of use where all was asked for.
+        if answer.status == 200 and length != size:
+            raise BadAnswer(f"{self._shown} does not serve parts of files")
         if answer.status != 200 or length != size:
             check_status(answer.status, 206, self._shown)
             first, last, whole = answer.content_range
