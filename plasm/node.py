@@ -14,6 +14,7 @@ from plasm.distributions import install_anew, upgrade
 from plasm.drivers import DriverUnavailable, Scope
 from plasm.errors import PlasmError, leaves
 from plasm.identity import peer_id
+from plasm.passphrases import ask_on_terminal
 from plasm.plan import Plan, Selected
 from plasm.ports import Discovery, PeerId, PortError, Runtime, Signer, Store, Transport
 
@@ -142,6 +143,7 @@ async def _scope(
         bootstrap=tuple(bootstrap) if dials else (),
         provided=provider.first,
         every=provider.every,
+        ask=ask_on_terminal if registered.port == "signer" else None,
     )
 
 
