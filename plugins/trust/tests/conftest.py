@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from plasm_fetching.http import Absent, TooMuch
 from plasm_trust.client import TrustClient, pin
 from plasm_trust.keys import TufSigner, did_of
@@ -17,6 +18,10 @@ from plasm_trust.settings import Settings, role_settings
 from securesystemslib.formats import encode_canonical
 
 from plasm.testing import FakeSigner
+
+# How long an example takes is the machine's doing; which examples are tried is the same on each one.
+settings.register_profile("plasm", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plasm")
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ROOT, TARGETS, ONLINE, STABLE, BETA = 1, 2, 3, 4, 5

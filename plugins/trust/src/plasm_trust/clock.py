@@ -1,7 +1,7 @@
 """What time it is at least: the machine's clock, or the newest time that somebody who may say so has signed.
 
 TUF signs when metadata expires and not when it was made. Our metadata has the signed member ``x-phase-signed``
-(``specs/boot-repository.md``, section 4), so a clock that was reset is noticed.
+(``specs/boot-repository.md``, section 2), so a clock that was reset is noticed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``manifest.json``: what a channel holds for one architecture, in one signed file, for small clients and people.
 
-``specs/boot-repository.md``, section 5. The signatures cover the RFC 8785 form of
+``specs/boot-repository.md``, section 6. The signatures cover the RFC 8785 form of
 everything but themselves. Needs the standard library, cryptography and rfc8785; the keys always come from elsewhere.
 """
 
