@@ -7,12 +7,12 @@ TUF repository will do, not only ours.
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 from plasm_fetching.http import FetchError, read
@@ -109,11 +109,17 @@ def download(options: _Options) -> None:
     write_whole(path, data)
 
 
-def main() -> None:
-    """Run the command and exit: 0 where it did what was asked, else 1 with a line on stderr."""
+def run(arguments: Sequence[str]) -> int:
+    """Run the command: 0 where it did what was asked, else 1 with a line on stderr."""
     try:
-        command.main(standalone_mode=False)
+        command.main(list(arguments), standalone_mode=False)
     except (PlasmError, FetchError, OSError, click.ClickException) as error:
         text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print(f"{os.path.basename(sys.argv[0])}: {one_line(text)}", file=sys.stderr)
-        sys.exit(1)
+        print(f"plasm-tuf-client: {one_line(text)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main() -> NoReturn:
+    """The script ``plasm-tuf-client``."""
+    sys.exit(run(sys.argv[1:]))
