@@ -6,28 +6,36 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from plasm_finding import BootInfo, serve_boot_info
+from plasm_libp2p.dht import open_dht
+from plasm_libp2p.hooks import DhtOptions, Libp2pOptions
+from plasm_libp2p.transport import open_libp2p
+from plasm_mdns.hooks import MdnsOptions, open_mdns
 from plasm_trust.keys import did_of
 from plasm_trust.repository import Repository
 from plasm_trust.settings import Settings, role_settings
 
-from plasm.testing import FakeSigner
+from plasm.ports import BootTopic, Signer, Transport
+from plasm.testing import FakeSigner, make_scope
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "provider_process.py"
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC) - timedelta(seconds=10)
 
 CONTENT = random.Random(7)
 KERNEL = CONTENT.randbytes(300_000)
@@ -39,15 +47,15 @@ OLD_KERNEL = CONTENT.randbytes(200_000)
 class Publisher:
     """A repository in a folder, all keys of which are at hand: numbers from `first` on."""
 
-    def __init__(self, folder: Path, first: int, now: datetime) -> None:
+    def __init__(self, folder: Path, first: int, now: datetime, channel: str = "stable") -> None:
         self.folder = folder
         self.now = now
-        self.keys = dict(zip(("root", "targets", "online", "stable"), range(first, first + 4), strict=True))
+        self.keys = dict(zip(("root", "targets", "online", "channel"), range(first, first + 4), strict=True))
         roles = {"root": "root", "targets": "targets", "snapshot": "online", "timestamp": "online"}
         wanted = Settings(
             keys={self.did(key): "" for key in self.keys},
             roles={role: role_settings(role, (self.did(key),)) for role, key in roles.items()},
-            channels={"stable": role_settings("stable", (self.did("stable"),))},
+            channels={channel: role_settings(channel, (self.did("channel"),))},
         )
         with Repository.create(folder, wanted, now):
             pass
@@ -83,9 +91,14 @@ class Publisher:
         return target
 
 
+@pytest.fixture(scope="session")
+def make_publisher() -> type[Publisher]:
+    return Publisher
+
+
 @dataclass
 class Published:
-    """One publisher at four times, and another one."""
+    """One publisher at five times, and another one."""
 
     publisher: Publisher
     last_month: Path
@@ -93,6 +106,8 @@ class Published:
     yesterday: Path
     """Valid, and older than what is published now."""
     today: Path
+    renewed: Path
+    """The same under a timestamp that was signed after that."""
     stranger: Publisher
     """Another publisher of the same names."""
 
@@ -108,9 +123,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     yesterday = publisher.copy("yesterday")
     publisher.now = NOW
     publisher.publish({"stable/x86_64/kernel": KERNEL})
+    today = publisher.copy("today")
+    publisher.now = NOW + timedelta(seconds=1)
+    publisher.publish({})
     stranger = Publisher(tmp_path_factory.mktemp("stranger") / "repository", 20, NOW)
     stranger.publish({"stable/x86_64/kernel": b"another kernel"})
-    return Published(publisher, last_month, yesterday, publisher.folder, stranger)
+    return Published(publisher, last_month, yesterday, today, publisher.folder, stranger)
 
 
 @dataclass
@@ -244,8 +262,8 @@ def clock() -> Callable[[timedelta], str]:
 
     def clock(off: timedelta) -> str:
         return (
-            "import datetime, plasm_boot.refreshing as r\n"
-            f"r.now = lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds={off.total_seconds()})"
+            "import datetime, plasm_boot.clock as c\n"
+            f"c.now = lambda: datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds={off.total_seconds()})"
         )
 
     return clock
@@ -268,3 +286,33 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., i
         return leaving.value.code
 
     return run
+
+
+@asynccontextmanager
+async def _announced(channel: str, http_port: int, *, mdns: bool = True, dht: bool = True) -> AsyncIterator[str]:
+    topic, info = BootTopic(channel, "x86_64"), BootInfo(http_port=http_port, channels=((channel, "x86_64"),))
+    signer = FakeSigner(secrets.randbits(32))
+    scope = make_scope(provided={Signer: signer}, listen=("/ip4/127.0.0.1/tcp/0",))
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(open_libp2p(scope, Libp2pOptions()))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        await tasks.start(partial(serve_boot_info, transport, lambda: info))
+        if dht:
+            records = await stack.enter_async_context(
+                open_dht(make_scope(provided={Transport: transport}), DhtOptions())
+            )
+            await tasks.start(partial(records.advertise, topic, lambda: transport.addresses, {}))
+        if mdns:
+            link = await stack.enter_async_context(open_mdns(scope, MdnsOptions(interfaces=("lo",))))
+            properties = {"http_port": str(http_port), "version": "3"}
+            await tasks.start(partial(link.advertise, topic, lambda: transport.addresses, properties))
+        try:
+            yield transport.addresses[0]
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def announced() -> Callable[..., AbstractAsyncContextManager[str]]:
+    """``announced(CHANNEL, HTTP_PORT, mdns=…, dht=…)``: a provider's node, and its address, a way into its DHT."""
+    return _announced

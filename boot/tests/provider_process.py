@@ -3,7 +3,8 @@
 It serves ``metadata``, ``targets`` and ``CHANNEL/ARCH/manifest.json`` of the folder, with ranges, and answers
 ``/count`` with the bytes of artifacts that it has sent. ``lie`` spoils a byte of each answer about an artifact;
 ``rate=N`` sends N bytes a second; ``die-after=N`` ends the process after N bytes of artifacts; ``stall-metadata``
-answers for the timestamp and then for no other metadata; ``without=TEXT`` has no file with TEXT in its name.
+answers for the timestamp and then for no other metadata; ``without=TEXT`` has no file with TEXT in its name;
+``late=SECONDS`` answers after so long.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Provider(BaseHTTPRequestHandler):
         if self.path == "/count":
             self.answer(str(sent).encode())
             return
+        time.sleep(float(BEHAVIOUR.get("late", 0)))
         parts = self.path.strip("/").split("/")
         if ".." in parts:
             self.send_error(404)

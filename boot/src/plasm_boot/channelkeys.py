@@ -15,9 +15,6 @@ from plasm_trust.published import channel_keys
 from plasm_trust.tufapi import Root, Targets
 from plasm_trust.whole_files import read_capped
 
-from plasm_boot.refreshing import now
-from plasm_boot.trustfolder import RELEASED
-
 MOST_FILES: Final = 10_000
 MOST_TARGETS: Final = 64
 _TARGETS = re.compile(r"(?:[1-9][0-9]{0,9}\.)?targets\.json")
@@ -31,13 +28,6 @@ class ChannelKeys:
     """By TUF key id: 32 bytes."""
     threshold: int
     """How many of them must sign."""
-
-
-def machine_clock() -> Clock:
-    """This machine's clock, which is not before this software was written."""
-    clock = Clock(now)
-    clock.saw(RELEASED, "when this software was written")
-    return clock
 
 
 def keys_of(channel: str, trusted: bytes, places: Sequence[Path], clock: Clock) -> ChannelKeys:

@@ -5,24 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from plasm_fetching.artifact import Artifact
 from plasm_fetching.events import Dropped
 from plasm_fetching.http import Busy, FetchError, Unreachable, parse_url, read
 from plasm_fetching.standing import Standing
-from plasm_trust.client import TrustClient, TrustRefused
+from plasm_trust.client import Reason, TrustClient, TrustRefused
 from plasm_trust.layout import metadata_url
-from plasm_trust.parsing import MAX_BYTES
+from plasm_trust.parsing import MAX_BYTES, parse
+from plasm_trust.tufapi import Timestamp
 
+from plasm_boot import clock
 from plasm_boot.asking import Allows, Answer, ask_all
-from plasm_boot.trustfolder import RELEASED, TrustFolder
+from plasm_boot.trustfolder import TrustFolder
 
 MOST_PROVIDERS: Final = 16
 METADATA_SECONDS: Final = 15.0
 """For all metadata of one provider: a few files, of which the largest has some hundred kilobytes."""
 FILE_SECONDS: Final = 5.0
+
+
+_WORDS: Final = {
+    Reason.ROLLBACK: "it serves something older than what was seen already",
+    Reason.FROZEN: "it serves what is out of date, or this machine's clock is wrong",
+    Reason.MIX_AND_MATCH: "it serves parts that do not belong together",
+    Reason.WRONG_ROLE: "it serves what the wrong keys have signed",
+    Reason.ENDLESS_DATA: "it sends more than there may be",
+    Reason.BAD_SIGNATURE: "it serves what the publisher's keys have not signed",
+    Reason.MALFORMED: "it serves what is no metadata",
+}
 
 
 class NothingSigned(Exception):
@@ -64,11 +76,6 @@ class _Reader:
         return read(url, max_bytes=max_bytes, timeout=min(FILE_SECONDS, left), allows=self._allows)
 
 
-def now() -> datetime:
-    """This machine's clock."""
-    return datetime.now(UTC)
-
-
 def newest(
     folder: TrustFolder,
     base_urls: Sequence[str],
@@ -85,13 +92,15 @@ def newest(
     reason, which `report` is told and `standing` remembers. Raises :exc:`NothingSigned`.
     """
     reader = _Reader(allows)
-    client = TrustClient(folder.path, reader, now=now, build_time=RELEASED)
+    client = TrustClient(folder.path, reader, now=clock.now, build_time=clock.WRITTEN)
     round_ = _Round(client, reader, channel, arch, standing, report)
     with folder.lock():
         for base_url, answer in _by_speed(base_urls, standing, allows, round_):
             round_.ask(base_url, answer)
-    standing.save()
-    return round_.result()
+        try:
+            return round_.result()
+        finally:
+            standing.save()
 
 
 class _Round:
@@ -113,16 +122,17 @@ class _Round:
         self._standing = standing
         self._report = report
         self._artifacts: tuple[Artifact, ...] | None = None
-        self._good: list[str] = []
-        self._reasons: list[str] = []
         self._absent = ""
+        self._good: list[tuple[str, bytes]] = []
+        """Base URLs, and the timestamps that they showed."""
+        self._reasons: list[str] = []
         self._mends: list[str] = []
         self._later = False
 
     def ask(self, base_url: str, answer: Answer) -> None:
         """Take what the provider at `base_url` knows; its timestamp is in `answer`."""
         if self._artifacts is not None and answer.data == self._client.kept("timestamp"):
-            self._good.append(base_url)
+            self._good.append((base_url, answer.data))
             return
         self._reader.begin()
         try:
@@ -136,12 +146,30 @@ class _Round:
         except FetchError as error:
             self.failed(base_url, error)
         except TrustRefused as error:
-            # Asked last the next time; asked all the same, because a mirror that was behind catches up.
-            self._standing.note_rate(parse_url(base_url).origin, 0.0)
+            if error.reason is Reason.ROLLBACK and self._artifacts is not None and not self._is_behind(answer.data):
+                self._good.append((base_url, answer.data))
+                return
             self._mends.append(error.mend)
-            self.drop(base_url, error.message)
+            self._refuse(base_url, f"{_WORDS.get(error.reason, 'it is not believed')} ({error.message})")
         else:
-            self._good.append(base_url)
+            self._good.append((base_url, answer.data))
+
+    def _is_behind(self, timestamp: bytes) -> bool:
+        """Whether what somebody serves with `timestamp` is not the newest, or not to be served any more.
+
+        A timestamp is signed anew every few days, and a mirror that has not got the last one yet serves the same.
+        """
+        try:
+            shown = parse(Timestamp, timestamp, "timestamp.json").signed
+            kept = parse(Timestamp, self._client.kept("timestamp"), "timestamp.json").signed
+        except TrustRefused:
+            return True
+        return shown.snapshot_meta.version != kept.snapshot_meta.version or shown.is_expired(clock.now())
+
+    def _refuse(self, base_url: str, reason: str) -> None:
+        # Asked last the next time; asked all the same, because a mirror that was behind catches up.
+        self._standing.note_rate(parse_url(base_url).origin, 0.0)
+        self.drop(base_url, reason)
 
     def failed(self, base_url: str, error: FetchError) -> None:
         """The provider did not answer as it should, which may change."""
@@ -155,6 +183,7 @@ class _Round:
         self._report(Dropped(origin, reason))
 
     def result(self) -> Signed:
+        """What came of it. Raises :exc:`NothingSigned`."""
         if self._absent:
             raise NothingSigned(self._absent)
         if self._artifacts is None:
@@ -163,7 +192,13 @@ class _Round:
             raise NothingSigned(f"no provider shows what is signed: {why}", mend, later=self._later)
         if not self._artifacts:
             raise NothingSigned(f"nothing is signed in {self._channel} for {self._arch}")
-        return Signed(self._artifacts, tuple(self._good), self._client.clock_note)
+        current: list[str] = []
+        for base_url, timestamp in self._good:
+            if timestamp != self._client.kept("timestamp") and self._is_behind(timestamp):
+                self._refuse(base_url, "it is behind: another provider shows what is newer")
+            else:
+                current.append(base_url)
+        return Signed(self._artifacts, tuple(current), self._client.clock_note)
 
 
 def _by_speed(base_urls: Sequence[str], standing: Standing, allows: Allows, round_: _Round) -> list[tuple[str, Answer]]:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +20,6 @@ from plasm_trust.whole_files import read_capped
 from plasm.commands import Context, fail
 from plasm.home import Home
 
-RELEASED: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""A time before this was written: no clock that is right says less."""
 LOCK_SECONDS: Final = 60.0
 """Another program has the folder only while it asks providers for metadata."""
 

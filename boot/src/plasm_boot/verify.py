@@ -72,14 +72,15 @@ def command(
 
     if keys and (root_file is not None or brought):
         raise click.UsageError("--key stands in place of --root and --metadata")
-    from plasm_boot.channelkeys import machine_clock
+    from plasm_boot.clock import machine_clock
 
     clock = machine_clock()
+    given = _given(keys) if keys else None
     try:
         data = read_capped(manifest.resolve(), manifests.MAX_BYTES)
         document = manifests.parse(data)
         channel = document["channel"] if isinstance(document["channel"], str) else ""
-        trusted = _given(keys) if keys else _under_root(context_of(context), channel, root_file, brought, clock)
+        trusted = given or _under_root(context_of(context), channel, root_file, brought, clock)
         verified = manifests.verify(data, trusted.keys, trusted.threshold, now=clock.time())
     except TrustRefused as error:
         fail(f"{manifest}: not verified: {error.message}", error.mend, NO)
