@@ -152,6 +152,14 @@ def test_another_channels_metadata_does_not_stand_in_for_one(client, provider):
     assert refused(client) is Reason.MIX_AND_MATCH
 
 
+def test_a_channel_that_the_snapshot_does_not_name_is_refused(client, provider):
+    snapshot = provider.edit("1.snapshot.json", lambda signed: signed["meta"].pop("stable.json"), signed_by=[ONLINE])
+    provider.edit(
+        "timestamp.json", lambda signed: signed["meta"].update({"snapshot.json": meta(snapshot, 1)}), signed_by=[ONLINE]
+    )
+    assert refused(client) is Reason.MIX_AND_MATCH
+
+
 # --- wrong role -----------------------------------------------------------------------------------------------------
 
 

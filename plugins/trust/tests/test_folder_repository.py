@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -198,9 +199,10 @@ def test_what_is_about_to_expire_is_signed_anew(sign):
     assert year.expires > first.expires
 
 
-def test_the_keys_of_another_home_are_refused(sign):
+@pytest.mark.parametrize("role", ["root", "channels", "online"])
+def test_the_keys_of_another_home_are_refused(sign, role: str):
     sign()
-    others = FolderSigners(root=FakeSigner(50), channels=FakeSigner(4), online=FakeSigner(3))
+    others = replace(SIGNERS, **{role: FakeSigner(50)})
     with pytest.raises(TrustRefused) as refused:
         sign(signers=others)
     assert refused.value.reason is Reason.OTHER_ROOT

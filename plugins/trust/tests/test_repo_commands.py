@@ -91,8 +91,10 @@ def test_offline_and_online_keys_are_apart(plasm, tmp_path: Path):
 
 def test_a_key_that_is_not_there_is_not_made_by_mistake(plasm, tmp_path: Path):
     plasm("repo", "init", "r", "--root", "file:typo.key", status=125)
+    plasm("repo", "init", "r", "--channel", "stable=file:typo.key", status=125)
     assert not (tmp_path / "typo.key").exists()
     assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "r-keys").exists()
 
 
 def test_a_folder_that_holds_something_is_left_alone(plasm, made):

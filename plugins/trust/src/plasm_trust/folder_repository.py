@@ -175,8 +175,10 @@ def _opened(folder: Path, wanted: Settings, now: datetime) -> Iterator[Repositor
         return
     with Repository.open(folder, now) as repository:
         kept = repository.settings
-        for role, own in wanted.roles.items():
-            if kept.roles[role].keys != own.keys:
+        ours = [(kept.roles[role], own) for role, own in wanted.roles.items()]
+        ours += [(kept.channels[name], own) for name, own in wanted.channels.items() if name in kept.channels]
+        for role, own in ours:
+            if role.keys != own.keys:
                 raise TrustRefused(
                     Reason.OTHER_ROOT,
                     f"the repository in {folder} is signed with other keys than those that are at hand",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tuf.api.exceptions import UnsignedMetadataError
 
 from plasm.identity import InvalidIdentity, did_key, peer_id
 from plasm.identity import public_key as public_key_of
+from plasm.ports import SignerError
 from plasm_trust.keyids import key_id
-from plasm_trust.tufapi import Key, SecretsHandler, Signature, SignerInterface, SSlibKey
+from plasm_trust.tufapi import Key, Metadata, SecretsHandler, Signature, SignerInterface, SSlibKey
 
 if TYPE_CHECKING:
     from plasm.ports import Signer
@@ -34,6 +37,16 @@ def did_of_key(key: Key) -> str:
 def key_of_did(did: str) -> SSlibKey:
     """The key that a did:key names. Raises :exc:`plasm.identity.InvalidIdentity`."""
     return tuf_key(public_key_of(did))
+
+
+def sign(metadata: Metadata[Any], signer: Signer) -> str:
+    """Add the signature of `signer` to `metadata`; its key id. Raises :exc:`plasm.ports.SignerError`."""
+    try:
+        return metadata.sign(TufSigner(signer), append=True).keyid
+    except UnsignedMetadataError as error:
+        if isinstance(error.__cause__, SignerError):
+            raise error.__cause__ from None
+        raise
 
 
 class TufSigner(SignerInterface):

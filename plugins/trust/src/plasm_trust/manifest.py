@@ -118,6 +118,8 @@ def parse(data: bytes) -> dict[str, Any]:
         raise _malformed(str(error)) from None
     if not isinstance(document, dict) or any(name not in document for name in _MEMBERS):
         raise _malformed(f"it is not an object with {', '.join(_MEMBERS)}")
+    if not isinstance(document["artifacts"], dict) or len(document["artifacts"]) > MAX_ARTIFACTS:
+        raise _malformed(f"its artifacts are no object of at most {MAX_ARTIFACTS}")
     if type(document.get("manifest_version")) is not int or document["manifest_version"] != MANIFEST_VERSION:
         raise _malformed(f"it is not of version {MANIFEST_VERSION}")
     return document
@@ -185,16 +187,13 @@ def _read(document: Mapping[str, Any]) -> Manifest:
     created, expires = from_text(document["created_at"]), from_text(document["expires_at"])
     if created is None or expires is None:
         raise _malformed("its times are not written YYYY-MM-DDTHH:MM:SSZ")
-    entries = document["artifacts"]
-    if not isinstance(entries, dict) or len(entries) > MAX_ARTIFACTS:
-        raise _malformed(f"its artifacts are no object of at most {MAX_ARTIFACTS}")
     return Manifest(
         version=int(document["version"]),
         channel=channel,
         arch=arch,
         created_at=created,
         expires_at=expires,
-        artifacts={name: _artifact(f"{channel}/{arch}", name, entry) for name, entry in entries.items()},
+        artifacts={name: _artifact(f"{channel}/{arch}", name, entry) for name, entry in document["artifacts"].items()},
     )
 
 

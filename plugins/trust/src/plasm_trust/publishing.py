@@ -12,7 +12,8 @@ from plasm_trust import drafting, layout, manifest
 from plasm_trust.channels import artifacts_of
 from plasm_trust.choosing import Choice, holds
 from plasm_trust.installing import Manifests, install, manifest_folder
-from plasm_trust.keys import TufSigner
+from plasm_trust.keyids import key_id
+from plasm_trust.keys import sign
 from plasm_trust.refusal import Reason, TrustRefused
 from plasm_trust.tufapi import Metadata, Root
 from plasm_trust.verifying import TIMESTAMP, VerifiedMetadata, root_file
@@ -52,9 +53,9 @@ def publish(
 
 def sign_online(root: Root, role: str, metadata: Metadata[Any], signers: Sequence[Signer]) -> None:
     """Sign `metadata` with the keys among `signers` that are `role`'s. Raises :exc:`TrustRefused` if too few are."""
-    for signer in map(TufSigner, signers):
-        if signer.public_key.keyid in root.roles[role].keyids:
-            metadata.sign(signer, append=True)
+    for signer in signers:
+        if key_id(signer.public_key) in root.roles[role].keyids:
+            sign(metadata, signer)
     if not holds(root, role, metadata):
         raise TrustRefused(
             Reason.BAD_SIGNATURE,
@@ -139,11 +140,14 @@ def _check_content(folder: Path, settings: Settings, staging: Staging, artifacts
 def _place_content(folder: Path, staging: Staging, artifacts: Iterable[Artifact]) -> None:
     for artifact in artifacts:
         waiting = staging.artifact_path(artifact)
+        target = folder / layout.TARGETS / layout.hashed_name(artifact)
         if waiting.exists():
-            target = folder / layout.TARGETS / layout.hashed_name(artifact)
             target.parent.mkdir(parents=True, exist_ok=True)
             waiting.replace(target)
             sync_folder(target.parent)
+        elif not target.exists():
+            # A copy of the repository may have come without the names that hold a hash.
+            os.link(folder / layout.TARGETS / artifact.path, target)
 
 
 def _name_plainly(targets: Path, artifacts: Iterable[Artifact], before: VerifiedMetadata | None) -> None:

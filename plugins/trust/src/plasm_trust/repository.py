@@ -30,6 +30,7 @@ from plasm_trust.signing import Added, Wanted, add_signatures, wanted_signatures
 from plasm_trust.staging import Staging
 from plasm_trust.updating import stage_drafts
 from plasm_trust.verifying import VerifiedMetadata
+from plasm_trust.whole_files import sweep
 
 if TYPE_CHECKING:
     from plasm.ports import Signer
@@ -52,6 +53,7 @@ class Repository:
         self.folder = folder
         self.settings = wanted
         self.staging = Staging(folder)
+        sweep(folder)
         self.published: VerifiedMetadata | None = read_published(folder)
         self.now = _at_least(clock, self.published)
         """The time at which drafts are made: never before the newest that was signed."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from plasm_trust import manifest
 from plasm_trust.choosing import Current
-from plasm_trust.keys import TufSigner, did_of_key
+from plasm_trust.keyids import key_id
+from plasm_trust.keys import did_of_key, sign
 from plasm_trust.published import channel_keys
 from plasm_trust.staging import Staging
 from plasm_trust.tufapi import Key, Metadata, Root, Targets, VerificationResult
@@ -73,15 +74,15 @@ def add_signatures(
         may: dict[str, Key] = {}
         for delegator in delegators:
             may |= _result(staging, delegator, role, metadata).unsigned
-        able = [signer for signer in signers if TufSigner(signer).public_key.keyid in may]
+        able = [signer for signer in signers if key_id(signer.public_key) in may]
         if not able:
             continue
         documents = staging.manifests(role) if role not in ("root", "targets") else {}
         for signer in able:
-            signature = metadata.sign(TufSigner(signer), append=True)
+            signed_by = sign(metadata, signer)
             for document in documents.values():
                 manifest.sign(document, signer, now)
-            added.append(Added(role=role, did=did_of_key(may[signature.keyid])))
+            added.append(Added(role=role, did=did_of_key(may[signed_by])))
         if documents:
             staging.put_manifests(role, documents)
         staging.put(role, metadata)
@@ -111,8 +112,8 @@ def _result(staging: Staging, delegator: Root | Targets, role: str, metadata: Me
         keys, _ = channel_keys(delegator, role)
         for document in staging.manifests(role).values():
             signed = manifest.signed_by(document, keys)
-            for key_id in [each for each in result.signed if keys.get(each) not in signed]:
-                result.unsigned[key_id] = result.signed.pop(key_id)
+            for name in [each for each in result.signed if keys.get(each) not in signed]:
+                result.unsigned[name] = result.signed.pop(name)
     return result
 
 

@@ -229,12 +229,14 @@ class PinnedUpdater(Updater):
         return Reason.MIX_AND_MATCH
 
     def _which_fault(self, role: str) -> Reason:
-        arrived = self._arrived()
         expected = role if role in (Root.type, Timestamp.type, Snapshot.type) else Targets.type
+        if expected == Targets.type and f"{role}.json" not in self._trusted_set.snapshot.meta:
+            return Reason.MIX_AND_MATCH
+        arrived = self._arrived()
         if arrived is not None and arrived.signed.type != expected:
             return Reason.WRONG_ROLE
         # A role that a snapshot named once, and a newer one does not.
-        return Reason.ROLLBACK if role == Snapshot.type else Reason.MIX_AND_MATCH
+        return Reason.ROLLBACK if role == Snapshot.type else Reason.MALFORMED
 
     def _expired(self, role: str) -> TrustRefused:
         now, held = self._trusted_set.reference_time, self._trusted_set

@@ -94,5 +94,4 @@ def _stage_channel(
     draft = drafting.draft_channel(
         settings.channels[name], artifacts, before.signed if before is not None else None, now
     )
-    staging.put(name, Metadata(draft))
-    staging.put_manifests(name, drafting.draft_manifests(name, draft, artifacts))
+    staging.put_channel(name, Metadata(draft), drafting.draft_manifests(name, draft, artifacts))

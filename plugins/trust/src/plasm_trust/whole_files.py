@@ -12,13 +12,8 @@ _TEMPORARY = ".new-"
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put `data` at `path`, in place of what was there; on disk when this returns. Raises :exc:`OSError`."""
-    temporary = temporary_beside(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    temporary = _written_beside(path, data, mode)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -28,14 +23,27 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put `data` at `path`, where nothing is yet. Raises :exc:`FileExistsError` or another :exc:`OSError`."""
-    temporary = temporary_beside(path)
-    write_whole(temporary, data, mode)
+    temporary = _written_beside(path, data, mode)
     try:
         # A hard link, because rename() would replace what somebody has just put there.
         os.link(temporary, path, follow_symlinks=False)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _written_beside(path: Path, data: bytes, mode: int) -> Path:
+    temporary = temporary_beside(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 def temporary_beside(path: Path) -> Path:

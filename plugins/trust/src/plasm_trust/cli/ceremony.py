@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plasm.registry import Registry
+from plasm.commands import Context
 from plasm_trust.changes import changes
 from plasm_trust.cli.opening import at_hand
 from plasm_trust.published import Published
@@ -64,7 +64,7 @@ class Outcome:
 
 async def sign_and_publish(
     repository: Repository,
-    registry: Registry,
+    context: Context,
     *,
     keys: Sequence[str] = (),
     roles: Iterable[str] | None = None,
@@ -79,13 +79,13 @@ async def sign_and_publish(
     wanted = [each for each in repository.wanted() if each.missing and (chosen is None or each.role in chosen)]
     needed = dict.fromkeys(did for each in wanted for did in each.unsigned)
     known = repository.settings.keys
-    async with at_hand(needed, known, keys, registry) as found:
+    async with at_hand(needed, known, keys, context) as found:
         outcome.signed = repository.sign(found.signers, [each.role for each in wanted])
         outcome.absent = found.absent
     choice = repository.choice()
     if choice is not None and (choice.new or always):
         online = dict.fromkeys(did for role in _ONLINE for did in repository.settings.roles[role].keys)
-        async with at_hand(online, known, keys, registry) as found:
+        async with at_hand(online, known, keys, context) as found:
             try:
                 repository.publish(found.signers)
                 outcome.published = Published.load(repository.folder)

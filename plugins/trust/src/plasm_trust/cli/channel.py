@@ -30,21 +30,21 @@ def command(
 
     KEY is the URI of a key that exists, or the did:key of one that is on another machine.
     """
-    registry = context_of(context).registry()
+    own = context_of(context)
 
     async def run() -> list[NamedKey]:
-        return [await name_key(key, registry) for key in keys]
+        return [await name_key(key, own) for key in keys]
 
     named = anyio.run(run)
     with Repository.open(folder, now()) as repository:
         settings = repository.settings
         role = settings.channels.get(name, role_settings(name, ()))
-        own = msgspec.structs.replace(role, keys=tuple(key.did for key in named), threshold=threshold)
+        wanted = msgspec.structs.replace(role, keys=tuple(key.did for key in named), threshold=threshold)
         repository.configure(
             msgspec.structs.replace(
                 settings,
                 keys={**settings.keys, **{key.did: key.uri or settings.keys.get(key.did, "") for key in named}},
-                channels={**settings.channels, name: own},
+                channels={**settings.channels, name: wanted},
             )
         )
         staged = changes(repository.staging, repository.current())

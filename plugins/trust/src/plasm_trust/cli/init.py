@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -76,16 +77,14 @@ def command(
     made = (keys_folder or folder.with_name(f"{folder.name}-keys")).absolute()
     if folder.exists() and any(folder.iterdir()):
         fail(f"{folder} is not empty", "name a folder that is yet to be made")
-    names = _Names(context_of(context), made)
+    own = context_of(context)
+    names = _Names(own, made)
 
     async def run() -> Outcome:
-        wanted = await names.settings(
-            {"root": root, "targets": targets, "online": online},
-            {"root": root_threshold, "targets": targets_threshold},
-            channels,
-        )
+        given = {"root": root, "targets": targets, "online": online, **channels}
+        wanted = await names.settings(given, tuple(channels), root_threshold, targets_threshold)
         with Repository.create(folder, wanted, now()) as repository:
-            return await sign_and_publish(repository, context_of(context).registry())
+            return await sign_and_publish(repository, own)
 
     outcome = anyio.run(run)
     lines = [f"made {uri}" for uri in names.made]
@@ -99,56 +98,53 @@ class _Names:
     """Who is to sign what: the keys that were named, and for the rest new ones in the folder `keys`."""
 
     def __init__(self, context: Context, keys: Path) -> None:
-        self._registry = context.registry()
-        self._keys = keys
-        self._named: dict[str, str] = {}
+        self._context = context
+        self._folder = keys
+        self._uris: dict[str, str] = {}
         self.made: list[str] = []
         """URIs of the keys that were made."""
 
     async def settings(
         self,
-        given: dict[str, tuple[str, ...]],
-        thresholds: dict[str, int | None],
-        channels: dict[str, list[str]],
+        given: Mapping[str, Sequence[str]],
+        channels: Sequence[str],
+        root_threshold: int | None,
+        targets_threshold: int | None,
     ) -> Settings:
-        root = await self._role("root", given["root"], thresholds["root"])
+        # All that are named are opened before any is made: what was mistyped leaves nothing behind.
+        found = {name: [self._note(await name_key(uri, self._context)) for uri in uris] for name, uris in given.items()}
         # Who may say which channels there are is as grave as who may say who says so.
-        targets = (
-            await self._role("targets", given["targets"], thresholds["targets"])
-            if given["targets"]
-            else role_settings("targets", root.keys, thresholds["targets"] or root.threshold)
-        )
-        online = await self._keys_of("online", given["online"])
-        if together := {*online} & {*root.keys, *targets.keys}:
+        root = found["root"] or await self._make("root")
+        targets = found["targets"] or root
+        if together := {*found["online"]} & {*root, *targets}:
             fail(
                 f"{together.pop()} is to sign both root or targets and that they are fresh",
                 "an online key is in more danger than an offline one: name another with --online",
             )
-        own = {name: await self._role(name, tuple(uris), 1) for name, uris in channels.items()}
+        online = found["online"] or await self._make("online")
+        own = {name: role_settings(name, tuple(found[name] or await self._make(name))) for name in channels}
+        half = targets_threshold or (root_threshold if not found["targets"] else None)
         return Settings(
-            keys=self._named,
+            keys=self._uris,
             roles={
-                "root": root,
-                "targets": targets,
-                "snapshot": role_settings("snapshot", online),
-                "timestamp": role_settings("timestamp", online),
+                "root": _role("root", root, root_threshold),
+                "targets": _role("targets", targets, half),
+                "snapshot": role_settings("snapshot", tuple(online)),
+                "timestamp": role_settings("timestamp", tuple(online)),
             },
             channels=own,
         )
 
-    async def _role(self, name: str, uris: tuple[str, ...], threshold: int | None) -> RoleSettings:
-        keys = await self._keys_of(name, uris)
-        return role_settings(name, keys, threshold or len(keys) // 2 + 1)
-
-    async def _keys_of(self, name: str, uris: tuple[str, ...]) -> tuple[str, ...]:
-        if not uris:
-            uri = f"file:{self._keys / f'{name}.key'}"
-            found = [await name_key(uri, self._registry, create=True)]
-            self.made.append(uri)
-        else:
-            found = [await name_key(uri, self._registry) for uri in uris]
-        return tuple(self._note(key) for key in found)
+    async def _make(self, name: str) -> list[str]:
+        uri = f"file:{self._folder / f'{name}.key'}"
+        key = await name_key(uri, self._context, create=True)
+        self.made.append(uri)
+        return [self._note(key)]
 
     def _note(self, key: NamedKey) -> str:
-        self._named[key.did] = key.uri or self._named.get(key.did, "")
+        self._uris[key.did] = key.uri or self._uris.get(key.did, "")
         return key.did
+
+
+def _role(name: str, keys: Sequence[str], threshold: int | None) -> RoleSettings:
+    return role_settings(name, tuple(keys), threshold or len(keys) // 2 + 1)

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from plasm.commands import Context
 from plasm.errors import PlasmError, one_line
 from plasm.identity import InvalidIdentity, public_key
 from plasm.ports import Signer, SignerError
-from plasm.registry import Registry
 from plasm.signing import create_signer, open_signer
 from plasm_trust.keys import did_of
 
@@ -31,7 +31,7 @@ class NamedKey:
     uri: str
 
 
-async def name_key(text: str, registry: Registry, *, create: bool = False) -> NamedKey:
+async def name_key(text: str, context: Context, *, create: bool = False) -> NamedKey:
     """The key that `text`, a URI or a did:key, names; with `create` it is made, and must not be there.
 
     Raises :exc:`PlasmError` or :exc:`SignerError`.
@@ -41,6 +41,7 @@ async def name_key(text: str, registry: Registry, *, create: bool = False) -> Na
             return NamedKey(did_of(public_key(text)), "")
         except InvalidIdentity as error:
             raise PlasmError(f"{text[:80]!r}: {error}", "plasm key show URI prints a key's did:key") from None
+    registry = context.registry()
     opened = create_signer(text, registry=registry) if create else open_signer(text, registry=registry)
     async with opened as signer:
         return NamedKey(did_of(signer.public_key), text)
@@ -48,13 +49,14 @@ async def name_key(text: str, registry: Registry, *, create: bool = False) -> Na
 
 @asynccontextmanager
 async def at_hand(
-    wanted: Iterable[str], known: Mapping[str, str], named: Iterable[str], registry: Registry
+    wanted: Iterable[str], known: Mapping[str, str], named: Iterable[str], context: Context
 ) -> AsyncIterator[AtHand]:
     """The keys of `wanted` (did:keys) that open under their URI in `known`, and those of the URIs `named`.
 
     One of `wanted` that does not open here is not at hand; one of `named` must: raises :exc:`PlasmError` or
     :exc:`SignerError`.
     """
+    registry = context.registry()
     async with AsyncExitStack() as stack:
         found = AtHand()
         for uri in named:

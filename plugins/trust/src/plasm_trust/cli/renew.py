@@ -26,7 +26,7 @@ def command(
 
     ROLE is root, targets or a channel: it gets a new version that holds longer, to be signed as by plasm repo sign.
     """
-    registry = context_of(context).registry()
+    own = context_of(context)
 
     async def run() -> Outcome:
         with Repository.open(folder, now()) as repository:
@@ -37,7 +37,7 @@ def command(
                 if role not in known:
                     fail(f"{role[:80]!r} is none of {', '.join(sorted(known))}", code=2)
             repository.stage(renewed=roles)
-            return await sign_and_publish(repository, registry, keys=keys, roles=roles, always=True)
+            return await sign_and_publish(repository, own, keys=keys, roles=roles, always=True)
 
     outcome = anyio.run(run)
     tell(outcome.document(), outcome.text(), as_json)

@@ -44,8 +44,7 @@ def command(
     """
     if (successor is None) != revoke:
         raise click.UsageError("give either --to KEY or --revoke")
-    registry = context_of(context).registry()
-    new = anyio.run(name_key, successor, registry) if successor is not None else None
+    new = anyio.run(name_key, successor, context_of(context)) if successor is not None else None
     with Repository.open(folder, now()) as repository:
         old = _find(repository.settings, key)
         repository.configure(_rotated(repository.settings, old, new, roles, threshold))

@@ -27,7 +27,7 @@ def command(
 
     What is missing is said, with the keys that may sign: copy the folder to whoever has one and let them do the same.
     """
-    registry = context_of(context).registry()
+    own = context_of(context)
 
     async def run() -> Outcome:
         with Repository.open(folder, now()) as repository:
@@ -35,7 +35,7 @@ def command(
             # On stderr, and before any passphrase is asked for: nobody signs what they have not seen.
             for line in changes(repository.staging, repository.current()):
                 click.echo(line, err=True)
-            return await sign_and_publish(repository, registry, keys=keys, roles=roles or None)
+            return await sign_and_publish(repository, own, keys=keys, roles=roles or None)
 
     outcome = anyio.run(run)
     text = outcome.text()
