@@ -66,6 +66,21 @@ def test_the_newest_counts_in_whatever_order_providers_are_named(
     assert (pinned.folder / "kernel").read_bytes() == contents["kernel"]
 
 
+def test_who_shows_a_newer_timestamp_and_withholds_the_rest_does_not_spoil_what_others_show(
+    pinned: Any, serve: Any, published: Any
+) -> None:
+    from plasm_fetching.standing import Standing
+
+    older, withholding = serve(published.yesterday), serve(published.today, "without=snapshot")
+    standing = Standing(pinned.home / "boot" / "trust" / "providers.json")
+    standing.note_rate(older.origin, 2e6)
+    standing.note_rate(withholding.origin, 1e6)
+    standing.save()
+    said = fetched(pinned, older, withholding)
+    assert said["providers"] == [older.base_url]
+    assert (pinned.folder / "kernel").stat().st_size == said["artifacts"][0]["size_bytes"]
+
+
 def test_what_another_publisher_signed_is_not_believed(
     pinned: Any, serve: Any, honest: Any, published: Any, contents: dict[str, bytes]
 ) -> None:
@@ -229,6 +244,24 @@ def test_two_clients_at_once_do_not_spoil_each_others_trust(pinned: Any, honest:
         _, stderr = process.communicate(timeout=30)
         assert (process.returncode, stderr) == (0, "")
     assert all((output / "kernel").exists() for output in outputs)
+
+
+def test_a_trust_folder_that_another_program_keeps_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    from plasm_boot.trustfolder import TrustFolder
+
+    from plasm.commands import CommandFailed
+
+    folder = TrustFolder(tmp_path, "")
+    with folder.lock(1), pytest.raises(CommandFailed, match="another program"), folder.lock(0.05):
+        pass
+    with folder.lock(5):
+        pass
+
+
+def test_a_home_that_others_can_write_to_is_not_believed(pinned: Any, honest: Any) -> None:
+    (pinned.home / "boot" / "trust").chmod(0o777)
+    done = pinned("phase-fetch", "-a", "kernel", honest.manifest_url)
+    assert (done.returncode, "can be written by others" in done.stderr) == (125, True)
 
 
 def test_a_folder_that_cannot_be_made_is_told(pinned: Any, honest: Any) -> None:

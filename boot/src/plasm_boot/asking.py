@@ -10,7 +10,7 @@ from typing import Final
 
 from plasm_fetching.http import FetchError, read
 
-ANSWER_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 5.0
 AT_ONCE: Final = 8
 
 Allows = Callable[[str], bool]

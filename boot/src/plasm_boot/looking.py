@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -128,7 +128,6 @@ async def answering(
     *,
     allows: AddressFilter,
     seconds: float,
-    heard: Callable[[Answered], None] = lambda answered: None,
 ) -> list[Answered]:
     """The providers of `topic` whose manifest can be read, the fastest first; empty where none could in `seconds`."""
     answered: list[Answered] = []
@@ -148,7 +147,6 @@ async def answering(
         else:
             if len(answered) < MOST_ANSWERS:
                 answered.append(Answered(provider, url, answer.seconds))
-                heard(answered[-1])
                 first.set()
         finally:
             turns.release()

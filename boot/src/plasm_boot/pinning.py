@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from plasm_fetching.http import FetchError, read
+from plasm_fetching.http import FetchError, InvalidUrl, read
 from plasm_trust.client import PINNED, TrustRefused
 from plasm_trust.parsing import MAX_BYTES
 from plasm_trust.whole_files import read_capped
@@ -43,8 +43,10 @@ def pin_root(context: Context, source: str, expected: str | None) -> TrustFolder
             raise click.UsageError("a root from a URL is pinned by its fingerprint alone: --fingerprint HEX")
         try:
             root = read(source, max_bytes=MAX_BYTES["root"], timeout=READ_SECONDS, allows=context.plan(()).allows)
+        except InvalidUrl as error:
+            raise click.UsageError(str(error)) from None
         except FetchError as error:
-            fail(str(error), "", NO)
+            fail(str(error), "any provider of that publisher has it", NO)
     else:
         root = _read_root(Path(source))
     actual = hashlib.sha256(root).hexdigest()

@@ -21,9 +21,11 @@ from plasm_boot.asking import Allows, Answer, ask_all
 from plasm_boot.trustfolder import TrustFolder
 
 MOST_PROVIDERS: Final = 16
-METADATA_SECONDS: Final = 15.0
+METADATA_SECONDS: Final = 10.0
 """For all metadata of one provider: a few files, of which the largest has some hundred kilobytes."""
 FILE_SECONDS: Final = 5.0
+LOCK_SECONDS: Final = MOST_PROVIDERS * METADATA_SECONDS + 20.0
+"""Longer than another program takes whose providers all do their worst."""
 
 
 _WORDS: Final = {
@@ -94,13 +96,14 @@ def newest(
     reader = _Reader(allows)
     client = TrustClient(folder.path, reader, now=clock.now, build_time=clock.WRITTEN)
     round_ = _Round(client, reader, channel, arch, standing, report)
-    with folder.lock():
-        for base_url, answer in _by_speed(base_urls, standing, allows, round_):
+    ranked = _by_speed(base_urls, standing, allows, round_)
+    with folder.lock(LOCK_SECONDS):
+        for base_url, answer in ranked:
             round_.ask(base_url, answer)
-        try:
-            return round_.result()
-        finally:
-            standing.save()
+    try:
+        return round_.result()
+    finally:
+        standing.save()
 
 
 class _Round:
@@ -123,6 +126,8 @@ class _Round:
         self._report = report
         self._artifacts: tuple[Artifact, ...] | None = None
         self._absent = ""
+        self._newest = b""
+        """The timestamp under which that is so."""
         self._good: list[tuple[str, bytes]] = []
         """Base URLs, and the timestamps that they showed."""
         self._reasons: list[str] = []
@@ -131,14 +136,14 @@ class _Round:
 
     def ask(self, base_url: str, answer: Answer) -> None:
         """Take what the provider at `base_url` knows; its timestamp is in `answer`."""
-        if self._artifacts is not None and answer.data == self._client.kept("timestamp"):
+        if self._artifacts is not None and answer.data == self._newest:
             self._good.append((base_url, answer.data))
             return
         self._reader.begin()
         try:
             self._client.refresh(base_url)
             # What it said just now is newer than what others said, or the same: theirs does not count any more.
-            self._artifacts, self._absent = None, ""
+            self._artifacts, self._absent, self._newest = None, "", self._client.kept("timestamp")
             if self._channel in self._client.channels():
                 self._artifacts = self._client.artifacts(self._channel, self._arch)
             else:
@@ -152,7 +157,7 @@ class _Round:
             self._mends.append(error.mend)
             self._refuse(base_url, f"{_WORDS.get(error.reason, 'it is not believed')} ({error.message})")
         else:
-            self._good.append((base_url, answer.data))
+            self._good.append((base_url, self._newest))
 
     def _is_behind(self, timestamp: bytes) -> bool:
         """Whether what somebody serves with `timestamp` is not the newest, or not to be served any more.
@@ -161,10 +166,10 @@ class _Round:
         """
         try:
             shown = parse(Timestamp, timestamp, "timestamp.json").signed
-            kept = parse(Timestamp, self._client.kept("timestamp"), "timestamp.json").signed
+            newest = parse(Timestamp, self._newest, "timestamp.json").signed
         except TrustRefused:
             return True
-        return shown.snapshot_meta.version != kept.snapshot_meta.version or shown.is_expired(clock.now())
+        return shown.snapshot_meta.version != newest.snapshot_meta.version or shown.is_expired(clock.now())
 
     def _refuse(self, base_url: str, reason: str) -> None:
         # Asked last the next time; asked all the same, because a mirror that was behind catches up.
@@ -194,7 +199,7 @@ class _Round:
             raise NothingSigned(f"nothing is signed in {self._channel} for {self._arch}")
         current: list[str] = []
         for base_url, timestamp in self._good:
-            if timestamp != self._client.kept("timestamp") and self._is_behind(timestamp):
+            if timestamp != self._newest and self._is_behind(timestamp):
                 self._refuse(base_url, "it is behind: another provider shows what is newer")
             else:
                 current.append(base_url)

@@ -20,9 +20,6 @@ from plasm_trust.whole_files import read_capped
 from plasm.commands import Context, fail
 from plasm.home import Home
 
-LOCK_SECONDS: Final = 60.0
-"""Another program has the folder only while it asks providers for metadata."""
-
 _FOLDER: Final = "boot/trust"
 _OTHERS: Final = "boot/roots"
 _LOCK: Final = "lock"
@@ -42,10 +39,18 @@ class TrustFolder:
         return self.path / "providers.json"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Have the folder to oneself while the block runs."""
-        with _locked(self.path / _LOCK):
+    def lock(self, seconds: float) -> Iterator[None]:
+        """Have the folder to oneself while the block runs; another program that has it is waited for that long.
+
+        Raises :exc:`plasm.commands.CommandFailed`.
+        """
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if not _locked_within(seconds, descriptor):
+                fail(f"another program has been using {self.path} for {seconds:g} s", "end it and try again")
             yield
+        finally:
+            os.close(descriptor)
 
 
 def pin_in_home(context: Context, root: bytes) -> TrustFolder:
@@ -61,15 +66,19 @@ def pin_in_home(context: Context, root: bytes) -> TrustFolder:
 
 
 def pinned_in_home(context: Context) -> TrustFolder | None:
-    """What the home believes in; ``None`` where nothing is pinned. Raises :exc:`OSError` where it cannot be read."""
+    """What the home believes in; ``None`` where nothing is pinned.
+
+    Raises :exc:`plasm.home.HomeError` where others could have pinned it, and :exc:`OSError` where it cannot be read.
+    """
     home = _home(context)
     if home.path is None:
         return None
-    folder = home.path / _FOLDER
-    try:
-        root = read_capped(folder / PINNED, MAX_BYTES["root"])
-    except FileNotFoundError:
+    if not (home.path / _FOLDER / PINNED).exists():
         return None
+    # The folder is there, so that this makes none; it refuses one that others can write to.
+    folder = home.folder(_FOLDER)
+    assert folder is not None
+    root = read_capped(folder / PINNED, MAX_BYTES["root"])
     return TrustFolder(folder, hashlib.sha256(root).hexdigest())
 
 
@@ -79,8 +88,8 @@ def kept_in_home(context: Context, fingerprint: str) -> Path | None:
     pinned = pinned_in_home(context)
     if home.path is None or (pinned is not None and pinned.fingerprint == fingerprint):
         return pinned.path if pinned is not None else None
-    folder = home.path / _OTHERS / fingerprint
-    return folder if folder.is_dir() else None
+    name = f"{_OTHERS}/{fingerprint}"
+    return home.folder(name) if (home.path / name).is_dir() else None
 
 
 @contextmanager
@@ -109,23 +118,13 @@ def _home(context: Context) -> Home:
     return context.plan(()).home
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        _wait_for(descriptor, path)
-        yield
-    finally:
-        os.close(descriptor)
+def _locked_within(seconds: float, descriptor: int) -> bool:
+    acquired = threading.Event()
 
+    def wait() -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        acquired.set()
 
-def _wait_for(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        # flock() knows no deadline; a thread that waits in it does not keep the program from ending.
-        waiting = threading.Thread(target=fcntl.flock, args=(descriptor, fcntl.LOCK_EX), daemon=True)
-        waiting.start()
-        waiting.join(LOCK_SECONDS)
-        if waiting.is_alive():
-            fail(f"another program has been using {path.parent} for {LOCK_SECONDS:g} s", "end it and try again")
+    # flock() knows no deadline; a thread that waits in it does not keep the program from ending.
+    threading.Thread(target=wait, daemon=True).start()
+    return acquired.wait(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,8 +142,10 @@ def _entry(verified: Manifest, name: str, *, given: bool) -> Artifact:
 
 
 def _compare(file: Path, wanted: Artifact) -> None:
+    from plasm_trust.whole_files import open_regular
+
     try:
-        with file.open("rb") as opened:
+        with os.fdopen(open_regular(file.resolve()), "rb") as opened:
             size = opened.seek(0, 2)
             if size != wanted.size:
                 fail(f"{file} has {size} bytes, and {wanted.size} are signed of {wanted.path}", "fetch it again", NO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
@@ -187,6 +187,23 @@ async def test_a_discovery_full_of_silent_peers_does_not_keep_another_ones_waiti
         async with lan.looking(discoveries) as found:
             with anyio.fail_after(finding.ASK_SECONDS / 2):
                 assert (await found.receive()).peer == honest.peer
+
+
+async def test_a_transport_that_breaks_over_one_peer_costs_that_peer_alone(
+    open_lan: OpenLan, http_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_lan() as lan, lan.peer() as odd, lan.provider(http_port) as honest:
+        dial = lan.me.open_stream
+
+        async def open_stream(peer: PeerId, addresses: Sequence[str], protocol: str) -> Stream:
+            if peer == odd.peer:
+                raise ZeroDivisionError
+            return await dial(peer, addresses, protocol)
+
+        monkeypatch.setattr(lan.me, "open_stream", open_stream)
+        lan.announce(odd)
+        async with lan.looking() as found:
+            assert (await found.receive()).peer == honest.peer
 
 
 async def test_a_discovery_that_fails_is_told_and_the_others_go_on(

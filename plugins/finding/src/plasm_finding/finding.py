@@ -112,8 +112,10 @@ class _Search:
             peer = turn.found.peer
             try:
                 provider = await self._provider(turn.found)
-            except NoProvider as error:
-                _LOG.debug("%s, found by %s: %s", peer, turn.found.source, error)
+            except Exception as error:
+                # Whatever a peer makes a driver raise costs that peer its turn, and nothing else.
+                level = logging.DEBUG if isinstance(error, NoProvider) else logging.WARNING
+                _LOG.log(level, "%s, found by %s: %.300r", peer, turn.found.source, error)
                 again = turn.tries < len(PAUSES_SECONDS) and peer not in resting and len(resting) < MOST_RESTING
                 if again and not turns.awaits(peer):
                     resting.add(peer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -13,6 +14,8 @@ from plasm.drivers import AddressFilter
 from plasm.identity import InvalidIdentity, parse_peer_id
 from plasm.ports import PeerId
 
+MOST_ADDRESSES: Final = 64
+"""Of one peer that are looked at."""
 MOST_HOSTS: Final = 8
 """Of one peer."""
 CONNECT_SECONDS: Final = 3.0
@@ -32,7 +35,7 @@ def hosts_of(peer: PeerId, addresses: Iterable[str], allows: AddressFilter) -> l
 
     A name, a relayed address and one that needs an interface beside it (RFC 4007) are passed over.
     """
-    found = (_ip(address, peer) for address in addresses)
+    found = (_ip(address, peer) for address in islice(addresses, MOST_ADDRESSES))
     usable = dict.fromkeys(ip for ip in found if ip is not None and allows(str(ip)))
     return [str(ip) for ip in sorted(usable, key=lambda ip: ip.is_loopback)[:MOST_HOSTS]]
 
