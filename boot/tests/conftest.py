@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import json
 import os
 import random
@@ -12,7 +14,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    redirect_stderr,
+    redirect_stdout,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import plasm_boot.clock as clocks
 import pytest
 from plasm_finding import BootInfo, serve_boot_info
 from plasm_libp2p.dht import open_dht
@@ -269,23 +279,31 @@ def clock() -> Callable[[timedelta], str]:
     return clock
 
 
+class SameProcess(Machine):
+    """The command line in the process of the tests, where a process of its own adds nothing but time."""
+
+    def __call__(self, program: str, *arguments: str | Path, patch: str = "") -> subprocess.CompletedProcess[str]:
+        main = importlib.import_module(f"plasm_boot.{program.removeprefix('phase-')}").main
+        said, complained = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched, redirect_stdout(said), redirect_stderr(complained):
+            patched.setattr(clocks, "now", clocks.now)
+            exec(patch, {})
+            patched.chdir(self.folder)
+            patched.setenv("PLASM_HOME", str(self.home))
+            patched.setattr(sys, "argv", [program, *map(str, arguments)])
+            with pytest.raises(SystemExit) as leaving:
+                main()
+        code = leaving.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, said.getvalue(), complained.getvalue())
+
+
 @pytest.fixture
-def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """A program in this very process: its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PLASM_HOME", str(tmp_path / "home"))
-
-    def run(module: str, *arguments: str | Path) -> int:
-        import importlib
-
-        main = importlib.import_module(f"plasm_boot.{module}").main
-        monkeypatch.setattr(sys, "argv", [f"phase-{module}", *map(str, arguments)])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        assert isinstance(leaving.value.code, int)
-        return leaving.value.code
-
-    return run
+def same_process(tmp_path: Path) -> SameProcess:
+    """One that has pinned nothing, and whose programs run here."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return SameProcess(tmp_path / "home", folder)
 
 
 @asynccontextmanager

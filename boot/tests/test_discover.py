@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,5 +129,5 @@ async def test_where_there_is_nobody_it_says_where_it_looked_and_exits_1(place: 
     [["-t", "0"], ["-c", "../stable"], ["-a", "riscv"], ["-b", "127.0.0.1:4001"], ["-f", "xml"]],
     ids=" ".join,
 )
-def test_wrong_usage(run_here: Callable[..., int], arguments: list[str]) -> None:
-    assert run_here("discover", *arguments) == 2
+def test_wrong_usage(same_process: Any, arguments: list[str]) -> None:
+    assert same_process("phase-discover", *arguments).returncode == 2

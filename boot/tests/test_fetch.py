@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 
+@pytest.fixture
+def machine(same_process: Any) -> Any:
+    return same_process
+
+
 def test_without_a_root_it_refuses_and_says_which_command_pins_one(machine: Any, honest: Any, published: Any) -> None:
     done = machine("phase-fetch", honest.manifest_url)
 
@@ -96,8 +101,8 @@ def test_a_channel_or_an_architecture_that_is_not_signed_is_told(pinned: Any, ho
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_told_before_anything_is_asked(arguments: list[str], run_here: Any) -> None:
-    assert run_here("fetch", *arguments) == 2
+def test_wrong_usage_is_told_before_anything_is_asked(machine: Any, arguments: list[str]) -> None:
+    assert machine("phase-fetch", *arguments).returncode == 2
 
 
 def test_a_root_is_pinned_once_and_not_replaced(machine: Any, published: Any) -> None:

@@ -21,6 +21,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "RANK_SECONDS", 0.5)
+
+
 def directory(*ports: int) -> list[Discovery]:
     """A discovery that finds a peer for each of `ports`."""
     held = StaticDirectory()
@@ -52,9 +57,8 @@ async def test_where_nobody_answers_in_time_there_is_none() -> None:
 
 
 async def test_the_first_answer_is_not_waited_for_longer_than_others_get_a_chance(
-    serve: Any, published: Any, honest: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Any, published: Any, honest: Any
 ) -> None:
-    monkeypatch.setattr(looking, "RANK_SECONDS", 0.1)
     silent = serve(published.today, "late=30")
     with anyio.fail_after(10):
         assert [each.provider.base_url for each in await look(silent.port, honest.port)] == [honest.base_url]
