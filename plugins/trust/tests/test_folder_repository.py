@@ -168,6 +168,23 @@ def test_what_cannot_be_signed_is_said_and_keeps_nothing_else_back(sign, folder)
     assert "symbolic link" in signed.refused["stable/x86_64/rootfs"]
 
 
+def test_names_that_cannot_be_shown_are_shown_escaped(sign, folder):
+    folder.put("stable/x86_64/\x1b[2J", b"")
+    os.close(os.open(os.fsencode(folder.path) + b"/stable/x86_64/\xff", os.O_CREAT))
+    assert set(sign().refused) == {"stable/x86_64/\\x1b[2J", "stable/x86_64/\\udcff"}
+
+
+def test_a_folder_with_very_many_files_is_not_looked_through(sign, folder, monkeypatch):
+    monkeypatch.setattr("plasm_trust.scanning.MAX_ENTRIES", 3)
+    for number in range(3):
+        folder.put(f"beta/x86_64/a{number}", b"")
+    assert set(sign().published.artifacts) >= {KERNEL, "beta/x86_64/a0"}
+    folder.put("beta/x86_64/a3", b"")
+    signed = sign()
+    assert "more than 3 entries" in signed.refused["beta/x86_64"]
+    assert KERNEL in signed.published.artifacts
+
+
 def test_a_file_that_changes_while_it_is_read_is_left_for_the_next_time(folder, tmp_path: Path, begin):
     def write(path: str, done: int, total: int) -> None:
         if path == KERNEL:

@@ -149,6 +149,13 @@ def test_an_artifact_is_removed(plasm, made, kernel):
     plasm("repo", "remove", KERNEL, "-r", "r", status=125)
 
 
+def test_only_the_roles_that_are_named_are_signed(plasm, answer, made, kernel):
+    plasm("repo", "add", KERNEL, kernel, "-r", "r")
+    assert answer("repo", "sign", "--role", "root", "-r", "r")["signed"] == []
+    plasm("repo", "sign", "--role", "timestamp", "-r", "r", status=2)
+    assert len(answer("repo", "sign", "--role", "stable", "-r", "r")["signed"]) == 1
+
+
 def test_nothing_staged_is_nothing_to_sign(plasm, made):
     assert "nothing to sign" in plasm("repo", "sign", "-r", "r")
 
@@ -213,6 +220,22 @@ def test_rotating_what_is_not_there_is_wrong_usage(plasm, made, arguments: list[
     if "--to" in arguments:
         key(plasm, "y")
     plasm("repo", "rotate", *arguments, "-r", "r", status=2)
+
+
+def test_a_rotation_that_waits_for_signatures_holds_nothing_up(plasm, answer, made, kernel, tmp_path: Path):
+    """The old online key publishes on, until the root that revokes it is signed."""
+    new = key(plasm, "new.key")
+    plasm("repo", "rotate", f"file:{made}-keys/online.key", "--to", "file:new.key", "-r", "r")
+    (tmp_path / "r-keys/root.key").rename(tmp_path / "in-the-safe")
+    plasm("repo", "add", KERNEL, kernel, "-r", "r")
+    signed = answer("repo", "sign", "-r", "r")
+    assert (signed["versions"]["stable"], signed["versions"]["root"]) == (2, 1)
+    assert [each["role"] for each in signed["staged"]] == ["root"]
+    (tmp_path / "in-the-safe").rename(tmp_path / "r-keys/root.key")
+    assert answer("repo", "sign", "-r", "r")["versions"]["root"] == 2
+    (tmp_path / "r-keys/online.key").unlink()
+    assert answer("repo", "renew", "-r", "r")["published"] is True
+    assert new in json.dumps(answer("repo", "status", "-r", "r")["keys"])
 
 
 def test_the_timestamp_is_renewed_and_roles_when_they_are_named(plasm, answer, made):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -83,8 +85,10 @@ def test_metadata_that_no_client_would_take_is_not_staged(publisher):
 def test_a_manifest_that_no_client_would_take_is_not_staged(publisher):
     artifact = replace(HUGE, size=1, pieces=())
     many = [replace(artifact, path=f"stable/x86_64/a{number}") for number in range(manifest.MAX_ARTIFACTS + 1)]
-    with publisher.open() as repository, pytest.raises(TrustRefused, match="at most 256"):
-        repository.stage(artifacts={"stable": many})
+    with publisher.open() as repository:
+        with pytest.raises(TrustRefused, match="at most 256"):
+            repository.stage(artifacts={"stable": many})
+        assert repository.wanted() == ()
 
 
 def test_a_key_that_cannot_be_used_is_told_in_its_own_words(publisher):
@@ -101,6 +105,17 @@ def test_a_copy_without_hashed_names_gets_them_back(publisher):
         path.unlink()
     published = publisher.publish()
     assert len(list((publisher.folder / "targets").rglob("*.kernel"))) == len(published.artifacts)
+
+
+def test_where_there_are_no_hard_links_names_are_copies(publisher, monkeypatch):
+    def unsupported(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    publisher.publish({KERNEL: b"a newer kernel"})
+    assert (publisher.folder / "targets" / KERNEL).read_bytes() == b"a newer kernel"
+    assert len(list((publisher.folder / "targets/stable/x86_64").iterdir())) == 3
+    publisher.publish()
 
 
 def test_what_a_killed_process_left_is_swept(publisher):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from plasm_trust.staging import Staging
 
 
-def changes(staging: Staging, current: Current) -> tuple[str, ...]:
-    """The differences between what is published and what is staged, a line each.
+def changes(staging: Staging, current: Current, *, whole: bool = False) -> tuple[str, ...]:
+    """The differences between what is published and what is staged, a line each; `whole` shows what stays, too.
 
     Raises :exc:`plasm_trust.refusal.TrustRefused` or :exc:`OSError`.
     """
@@ -26,17 +26,17 @@ def changes(staging: Staging, current: Current) -> tuple[str, ...]:
     if (root := staging.root()) is not None:
         before = current.root.signed if current.root is not None else None
         lines.append(_title("root", root))
-        lines += _roles(before.roles if before else {}, before.keys if before else {}, root.signed)
+        lines += _roles(before.roles if before else {}, before.keys if before else {}, root.signed, whole)
     if (targets := staging.targets("targets")) is not None:
         top = current.targets.get("targets")
         old = top.signed.delegations if top is not None else None
         lines.append(_title("targets", targets))
         if targets.signed.delegations is not None:
-            lines += _roles(old.roles or {} if old else {}, old.keys if old else {}, targets.signed.delegations)
+            lines += _roles(old.roles or {} if old else {}, old.keys if old else {}, targets.signed.delegations, whole)
     for name in staging.channels():
         if (channel := staging.targets(name)) is not None:
             lines.append(_title(name, channel))
-            lines += _artifacts(_by_path(name, current.targets.get(name)), _by_path(name, channel))
+            lines += _artifacts(_by_path(name, current.targets.get(name)), _by_path(name, channel), whole)
     return tuple(lines)
 
 
@@ -44,17 +44,18 @@ def _title(role: str, metadata: Metadata[Any]) -> str:
     return f"{role} {metadata.signed.version}, until {in_words(metadata.signed.expires)}"
 
 
-def _roles(old: Mapping[str, Role], old_keys: Mapping[str, Key], delegator: Any) -> Iterator[str]:
+def _roles(old: Mapping[str, Role], old_keys: Mapping[str, Key], delegator: Any, whole: bool) -> Iterator[str]:
     new: Mapping[str, Role] = delegator.roles or {}
     for name in sorted({*old, *new}):
         before, after = _dids(old.get(name), old_keys), _dids(new.get(name), delegator.keys)
-        for did in sorted(after - before):
-            yield f"  {name}: + {did}"
+        for did in sorted(after):
+            if did not in before or whole:
+                yield f"  {name}: {' ' if did in before else '+'} {did}"
         for did in sorted(before - after):
             yield f"  {name}: - {did}"
         terms, former = _terms(new.get(name)), _terms(old.get(name))
-        if terms != former:
-            yield f"  {name}: {terms} must sign{f' (was {former})' if name in old else ''}"
+        if terms != former or whole:
+            yield f"  {name}: {terms} must sign{f' (was {former})' if name in old and terms != former else ''}"
 
 
 def _terms(role: Role | None) -> str:
@@ -69,12 +70,13 @@ def _by_path(channel: str, metadata: Metadata[Targets] | None) -> dict[str, Arti
     return {each.path: each for each in artifacts_of(channel, metadata.signed)} if metadata is not None else {}
 
 
-def _artifacts(old: Mapping[str, Artifact], new: Mapping[str, Artifact]) -> Iterator[str]:
+def _artifacts(old: Mapping[str, Artifact], new: Mapping[str, Artifact], whole: bool) -> Iterator[str]:
     for path in sorted({*old, *new}):
         if path not in new:
             yield f"  - {path}"
-        elif old.get(path) != new[path]:
-            yield f"  {'~' if path in old else '+'} {_described(new[path])}"
+        elif old.get(path) != new[path] or whole:
+            mark = "+" if path not in old else " " if old[path] == new[path] else "~"
+            yield f"  {mark} {_described(new[path])}"
 
 
 def _described(artifact: Artifact) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from plasm_trust import manifest
+from plasm_trust import drafting, manifest
+from plasm_trust.channels import artifacts_of
 from plasm_trust.parsing import check_signed
 from plasm_trust.published import channel_keys
 from plasm_trust.refusal import TrustRefused
@@ -87,8 +88,14 @@ def root_holds(root: Metadata[Root], before: Metadata[Root] | None) -> bool:
     return before is None or root is before or holds(before.signed, "root", root)
 
 
-def manifests_hold(targets: Targets, channel: str, documents: Mapping[str, dict[str, Any]]) -> bool:
-    """Whether all of `documents` are signed as `targets` want it of `channel`."""
+def manifests_belong(channel: str, metadata: Metadata[Targets], documents: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether `documents` say, for each architecture, what `metadata` of `channel` says, whoever has signed them."""
+    wanted = drafting.draft_manifests(channel, metadata.signed, artifacts_of(channel, metadata.signed))
+    said = {arch: {**document, "signatures": []} for arch, document in documents.items()}
+    return said == wanted
+
+
+def _manifests_hold(targets: Targets, channel: str, documents: Mapping[str, dict[str, Any]]) -> bool:
     keys, threshold = channel_keys(targets, channel)
     try:
         for document in documents.values():
@@ -105,7 +112,12 @@ def _with_channels(staging: Staging, current: Current, root: Metadata[Root], top
     for name in channel_names(top.signed):
         staged, published = staging.targets(name), current.targets.get(name)
         documents = staging.manifests(name)
-        if staged is not None and holds(top.signed, name, staged) and manifests_hold(top.signed, name, documents):
+        if (
+            staged is not None
+            and holds(top.signed, name, staged)
+            and manifests_belong(name, staged, documents)
+            and _manifests_hold(top.signed, name, documents)
+        ):
             channels[name], manifests[name] = staged, documents
             new.add(name)
         elif published is not None and holds(top.signed, name, published):

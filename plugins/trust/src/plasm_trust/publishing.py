@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from plasm_trust import drafting, layout, manifest
 from plasm_trust.channels import artifacts_of
 from plasm_trust.choosing import Choice, holds
+from plasm_trust.hashing import digest_file
 from plasm_trust.installing import Manifests, install, manifest_folder
 from plasm_trust.keyids import key_id
 from plasm_trust.keys import sign
 from plasm_trust.refusal import Reason, TrustRefused
 from plasm_trust.tufapi import Metadata, Root
 from plasm_trust.verifying import TIMESTAMP, VerifiedMetadata, root_file
-from plasm_trust.whole_files import read_capped, sync_folder, temporary_beside
+from plasm_trust.whole_files import name_again, read_capped, sync_folder
 
 if TYPE_CHECKING:
     from plasm_fetching.artifact import Artifact
@@ -138,16 +138,22 @@ def _check_content(folder: Path, settings: Settings, staging: Staging, artifacts
 
 
 def _place_content(folder: Path, staging: Staging, artifacts: Iterable[Artifact]) -> None:
+    targets = folder / layout.TARGETS
     for artifact in artifacts:
-        waiting = staging.artifact_path(artifact)
-        target = folder / layout.TARGETS / layout.hashed_name(artifact)
+        waiting, target = staging.artifact_path(artifact), targets / layout.hashed_name(artifact)
         if waiting.exists():
+            # It may have come from another machine, and is not looked at again before a client does.
+            digests, _ = digest_file(waiting, artifact.path)
+            if digests.sha256 != artifact.sha256:
+                raise TrustRefused(
+                    Reason.WRONG_TARGET, f"the content of {artifact.path} is not what was signed", f"remove {waiting}"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             waiting.replace(target)
             sync_folder(target.parent)
         elif not target.exists():
             # A copy of the repository may have come without the names that hold a hash.
-            os.link(folder / layout.TARGETS / artifact.path, target)
+            name_again(targets / artifact.path, target)
 
 
 def _name_plainly(targets: Path, artifacts: Iterable[Artifact], before: VerifiedMetadata | None) -> None:
@@ -156,12 +162,17 @@ def _name_plainly(targets: Path, artifacts: Iterable[Artifact], before: Verified
     for artifact in artifacts:
         hashed, plain = targets / layout.hashed_name(artifact), targets / artifact.path
         wanted |= {hashed, plain}
-        if not (plain.exists() and plain.samefile(hashed)):
-            temporary = temporary_beside(plain)
-            os.link(hashed, temporary)
-            temporary.replace(plain)
+        if not _same_content(hashed, plain):
+            name_again(hashed, plain)
     for name, channel in before.channels.items() if before is not None else ():
         wanted |= {targets / layout.hashed_name(each) for each in artifacts_of(name, channel)}
     for path in targets.glob("*/*/*"):
         if path not in wanted:
             path.unlink(missing_ok=True)
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from plasm_fetching.artifact import Artifact
 
-from plasm.errors import PlasmError
+from plasm.errors import PlasmError, printable
 from plasm_trust import layout, settings
 from plasm_trust.channels import artifacts_of
 from plasm_trust.choosing import Choice, Current, choose, current_of
@@ -53,8 +53,15 @@ class Repository:
         self.folder = folder
         self.settings = wanted
         self.staging = Staging(folder)
+        _check_no_links(folder)
         sweep(folder)
         self.published: VerifiedMetadata | None = read_published(folder)
+        if self.published is not None and self.published.refused:
+            # Drafts would begin anew at version 1, which no client takes after a later one.
+            name, why = next(iter(self.published.refused.items()))
+            raise RepositoryUnusable(
+                f"the metadata of {name} is damaged: {why}", "bring the file back from a copy or a mirror"
+            )
         self.now = _at_least(clock, self.published)
         """The time at which drafts are made: never before the newest that was signed."""
         self._drop_outdated()
@@ -151,11 +158,10 @@ class Repository:
 
     def artifacts(self, channel: str) -> tuple[Artifact, ...]:
         """What `channel` is to hold: what is staged, else what is published."""
-        staged = self.staging.targets(channel)
-        targets = (
-            staged.signed if staged is not None else (self.published.channels.get(channel) if self.published else None)
-        )
-        return artifacts_of(channel, targets) if targets is not None else ()
+        if (staged := self.staging.targets(channel)) is not None:
+            return artifacts_of(channel, staged.signed)
+        published = self.published.channels.get(channel) if self.published is not None else None
+        return artifacts_of(channel, published) if published is not None else ()
 
     # --- signing and publishing ---
 
@@ -217,6 +223,16 @@ class Repository:
             for artifact in artifacts_of(name, metadata.signed)
         }
         self.staging.clean(frozenset(wanted))
+
+
+def _check_no_links(folder: Path) -> None:
+    # The folder may come from elsewhere, and files in it that are no longer wanted are removed.
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if Path(parent, name).is_symlink():
+                raise RepositoryUnusable(
+                    f"{printable(str(Path(parent, name)))} is a symbolic link", "a repository has none: remove it"
+                )
 
 
 @contextmanager

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from plasm.errors import printable
 from plasm_trust import layout, manifest
 from plasm_trust.settings import MAX_CHANNELS
 
 MAX_ARTIFACTS: Final = manifest.MAX_ARTIFACTS
 """Of one channel and architecture."""
+MAX_ENTRIES: Final = 4096
+"""Of one folder, whatever they are."""
 
 
 class Scan:
@@ -49,9 +53,12 @@ class Scan:
     def _entries(self, parent: Path, check: Callable[[str], str], most: int) -> Iterator[Path]:
         """What is in `parent` under names that `check` knows, at most `most`, in order."""
         try:
-            paths = sorted(parent.iterdir())
+            paths = sorted(islice(parent.iterdir(), MAX_ENTRIES + 1))
         except OSError as error:
             self._refuse(parent, f"cannot be read: {error.strerror or error}")
+            return
+        if len(paths) > MAX_ENTRIES:
+            self._refuse(parent, f"holds more than {MAX_ENTRIES} entries")
             return
         good = 0
         for path in paths:
@@ -73,4 +80,4 @@ class Scan:
             self.refused[self._name(path)] = why
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder).as_posix()
+        return printable(path.relative_to(self._folder).as_posix())

@@ -88,9 +88,11 @@ def check(settings: Settings) -> Settings:
         _check_did(did)
         if not uri.isprintable() or len(uri) > MAX_URI:
             raise SettingsError(f"{FILE}: the URI of {did} is not printable, or longer than {MAX_URI} characters")
-        if "pin-value" in uri:
+        if "?" in uri:
+            # The folder is handed around: whoever opens a key by it must not load its module, or read its PIN.
             raise SettingsError(
-                f"the URI of {did} holds a PIN, and {FILE} holds no secrets", "leave it out: it is asked"
+                f"{FILE}: the URI of {did} has a part after a question mark, such as a PIN or a module",
+                "leave it out, and name them where the key is: PLASM_PIN_FILE, PLASM_PKCS11_MODULE",
             )
     return settings
 

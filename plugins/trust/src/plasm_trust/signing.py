@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from plasm_trust import manifest
-from plasm_trust.choosing import Current
+from plasm_trust import layout, manifest
+from plasm_trust.choosing import Current, manifests_belong
 from plasm_trust.keyids import key_id
 from plasm_trust.keys import did_of_key, sign
 from plasm_trust.published import channel_keys
+from plasm_trust.refusal import Reason, TrustRefused
 from plasm_trust.staging import Staging
 from plasm_trust.tufapi import Key, Metadata, Root, Targets, VerificationResult
 
@@ -64,7 +65,8 @@ def add_signatures(
 ) -> tuple[Added, ...]:
     """Sign what is staged of `roles` with the keys among `signers` that may, and have not.
 
-    Raises :exc:`plasm.ports.SignerError` or :exc:`OSError`.
+    Raises :exc:`TrustRefused` where a channel's manifests are not its own, :exc:`plasm.ports.SignerError` or
+    :exc:`OSError`.
     """
     added: list[Added] = []
     chosen = frozenset(roles)
@@ -77,7 +79,12 @@ def add_signatures(
         able = [signer for signer in signers if key_id(signer.public_key) in may]
         if not able:
             continue
-        documents = staging.manifests(role) if role not in ("root", "targets") else {}
+        documents = staging.manifests(role) if role not in layout.ROLES else {}
+        if role not in layout.ROLES and not manifests_belong(role, metadata, documents):
+            # They are not shown to whoever signs, so they must follow from what is.
+            raise TrustRefused(
+                Reason.MIX_AND_MATCH, f"the manifests that are staged are not those of {role}", "stage it anew"
+            )
         for signer in able:
             signed_by = sign(metadata, signer)
             for document in documents.values():

@@ -96,12 +96,15 @@ def _below(root: Root, roots: Mapping[str, bytes], first: int, read: ReadFile) -
     channels: dict[str, Targets] = {}
     refused: dict[str, str] = {}
     for name in channel_names(targets):
+        own: dict[str, bytes] = {}
         try:
-            channels[name] = _named(read, files, Targets, name, _meta_of(snapshot, name), targets)
-            check_own(name, channels[name])
+            channel = _named(read, own, Targets, name, _meta_of(snapshot, name), targets)
+            check_own(name, channel)
         except TrustRefused as error:
-            channels.pop(name, None)
             refused[name] = error.message
+            continue
+        channels[name] = channel
+        files |= own
     return VerifiedMetadata(
         first_root=files[root_file(first)],
         root=root,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 
@@ -44,6 +46,28 @@ def _written_beside(path: Path, data: bytes, mode: int) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def name_again(path: Path, name: Path) -> None:
+    """Give the file at `path` the second name `name`, in place of what has it; a copy where there are no hard links.
+
+    Raises :exc:`OSError`.
+    """
+    temporary = temporary_beside(name)
+    try:
+        try:
+            os.link(path, temporary, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS):
+                raise
+            shutil.copyfile(path, temporary, follow_symlinks=False)
+            with temporary.open("rb") as copy:
+                os.fsync(copy.fileno())
+        temporary.replace(name)
+    finally:
+        # Where both are one file already, rename() does nothing.
+        temporary.unlink(missing_ok=True)
+    sync_folder(name.parent)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from plasm.commands import Context
 from plasm_trust.changes import changes
 from plasm_trust.cli.opening import at_hand
+from plasm_trust.keys import did_of_key
 from plasm_trust.published import Published
 from plasm_trust.refusal import Reason, TrustRefused
 from plasm_trust.repository import Repository
@@ -84,7 +85,8 @@ async def sign_and_publish(
         outcome.absent = found.absent
     choice = repository.choice()
     if choice is not None and (choice.new or always):
-        online = dict.fromkeys(did for role in _ONLINE for did in repository.settings.roles[role].keys)
+        root = choice.root.signed
+        online = dict.fromkeys(did_of_key(root.get_key(name)) for role in _ONLINE for name in root.roles[role].keyids)
         async with at_hand(online, known, keys, context) as found:
             try:
                 repository.publish(found.signers)

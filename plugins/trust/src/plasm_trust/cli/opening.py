@@ -34,7 +34,8 @@ class NamedKey:
 async def name_key(text: str, context: Context, *, create: bool = False) -> NamedKey:
     """The key that `text`, a URI or a did:key, names; with `create` it is made, and must not be there.
 
-    Raises :exc:`PlasmError` or :exc:`SignerError`.
+    What stands in a ``pkcs11:`` URI after a question mark is for this machine alone, and is used but not kept. Raises
+    :exc:`PlasmError` or :exc:`SignerError`.
     """
     if text.startswith("did:"):
         try:
@@ -42,9 +43,10 @@ async def name_key(text: str, context: Context, *, create: bool = False) -> Name
         except InvalidIdentity as error:
             raise PlasmError(f"{text[:80]!r}: {error}", "plasm key show URI prints a key's did:key") from None
     registry = context.registry()
+    stored = text.partition("?")[0] if text.startswith("pkcs11:") else text
     opened = create_signer(text, registry=registry) if create else open_signer(text, registry=registry)
     async with opened as signer:
-        return NamedKey(did_of(signer.public_key), text)
+        return NamedKey(did_of(signer.public_key), stored)
 
 
 @asynccontextmanager

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from plasm.commands import fail
+from plasm.exitcodes import USAGE
 from plasm_trust import layout
+
+if TYPE_CHECKING:
+    from plasm_trust.repository import Repository
 
 folder_option = click.option(
     "-r",
@@ -44,6 +49,14 @@ def channel_name(context: click.Context, parameter: click.Parameter, value: str)
         return layout.channel_name(value)
     except layout.BadName as error:
         raise click.BadParameter(str(error)) from None
+
+
+def check_roles(repository: Repository, names: Iterable[str]) -> None:
+    """End the command with wrong usage where one of `names` is no role that people sign."""
+    known = ("root", "targets", *sorted(repository.settings.channels))
+    for name in names:
+        if name not in known:
+            fail(f"{name[:80]!r} is none of {', '.join(known)}", code=USAGE)
 
 
 def tell(document: dict[str, Any], text: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from plasm.commands import context_of, fail
 from plasm_trust.cli.ceremony import Outcome, sign_and_publish
-from plasm_trust.cli.options import folder_option, json_option, no_published, now, tell
+from plasm_trust.cli.options import check_roles, folder_option, json_option, no_published, now, tell
 from plasm_trust.repository import Repository
 
 
@@ -32,14 +32,11 @@ def command(
         with Repository.open(folder, now()) as repository:
             if repository.published is None:
                 no_published(folder)
-            known = {"root", "targets", *repository.settings.channels}
-            for role in roles:
-                if role not in known:
-                    fail(f"{role[:80]!r} is none of {', '.join(sorted(known))}", code=2)
+            check_roles(repository, roles)
             repository.stage(renewed=roles)
             return await sign_and_publish(repository, own, keys=keys, roles=roles, always=True)
 
     outcome = anyio.run(run)
     tell(outcome.document(), outcome.text(), as_json)
-    if outcome.published is None and not outcome.wanted:
+    if outcome.published is None and not roles:
         fail(f"nothing was renewed: {outcome.hindrance}", "do it where the online keys are")

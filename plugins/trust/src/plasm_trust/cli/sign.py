@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,7 @@ import click
 from plasm.commands import context_of
 from plasm_trust.changes import changes
 from plasm_trust.cli.ceremony import Outcome, how_to_pin, sign_and_publish
-from plasm_trust.cli.options import folder_option, json_option, now, tell
+from plasm_trust.cli.options import check_roles, folder_option, json_option, now, tell
 from plasm_trust.repository import Repository
 
 
@@ -31,9 +32,10 @@ def command(
 
     async def run() -> Outcome:
         with Repository.open(folder, now()) as repository:
+            check_roles(repository, roles)
             repository.stage()
             # On stderr, and before any passphrase is asked for: nobody signs what they have not seen.
-            for line in changes(repository.staging, repository.current()):
+            for line in _shown(repository):
                 click.echo(line, err=True)
             return await sign_and_publish(repository, own, keys=keys, roles=roles or None)
 
@@ -42,3 +44,11 @@ def command(
     if outcome.published is not None:
         text += f"\n{how_to_pin(folder.absolute(), outcome.published)}" if outcome.first else ""
     tell(outcome.document(), text, as_json)
+
+
+def _shown(repository: Repository) -> list[str]:
+    # All of it, and not only what changes: what is called published here came in the same folder.
+    lines = changes(repository.staging, repository.current(), whole=True)
+    if repository.published is None or not lines:
+        return [*lines]
+    return [f"root of trust, SHA-256: {hashlib.sha256(repository.published.first_root).hexdigest()}", *lines]
