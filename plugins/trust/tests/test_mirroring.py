@@ -9,6 +9,7 @@ from plasm_fetching.http import FetchError
 from plasm_trust.client import Reason, TrustRefused
 from plasm_trust.mirroring import mirror
 from plasm_trust.published import Published
+from plasm_trust.tufapi import MetaFile
 
 ROOT, ONLINE, STABLE, BETA, NEW = 1, 3, 4, 5, 30
 KERNEL = "stable/x86_64/kernel"
@@ -64,6 +65,30 @@ def test_a_mirror_with_a_new_client_does_not_go_back(make_client, publisher, pro
         mirror(make_client("second").trust, base, copy)
     assert refused.value.reason is Reason.ROLLBACK
     assert Published.load(copy) == before
+
+
+def test_a_mirror_with_a_new_client_does_not_go_back_in_one_channel(make_client, publisher, provider, base, copy):
+    """Whoever has stolen the online keys names an old channel in a new snapshot."""
+    old = provider.files["metadata/1.stable.json"]
+    provider.serve(publisher.publish({KERNEL: b"a newer kernel"}))
+    mirror(make_client("first").trust, base, copy)
+    named = MetaFile.from_data(1, old, ["sha256"]).to_dict()
+    snapshot = provider.edit(
+        "2.snapshot.json",
+        lambda signed: signed["meta"].update({"stable.json": named}) or signed.update(version=3),
+        signed_by=[ONLINE],
+        under="3.snapshot.json",
+    )
+    newest = MetaFile.from_data(3, snapshot, ["sha256"]).to_dict()
+    provider.edit(
+        "timestamp.json",
+        lambda signed: signed["meta"].update({"snapshot.json": newest}) or signed.update(version=3),
+        signed_by=[ONLINE],
+    )
+    del provider.files["stable/x86_64/manifest.json"]
+    with pytest.raises(TrustRefused, match="stable 1 is served") as refused:
+        mirror(make_client("second").trust, base, copy)
+    assert refused.value.reason is Reason.ROLLBACK
 
 
 def test_a_mirror_does_not_become_that_of_another_publisher(client, make_publisher, base, copy):
@@ -130,6 +155,9 @@ def test_a_mirror_that_pinned_a_later_root_serves_those_who_pinned_an_earlier_on
     late = type(first)(tmp_path / "late", (publisher.folder / "metadata/2.root.json").read_bytes(), provider.read)
     mirrored = mirror(late.trust, base, copy)
     assert {"1.root.json", "2.root.json"} <= set(mirrored.metadata)
+    provider.requests.clear()
+    mirror(late.restarted(), base, copy)
+    assert "metadata/1.root.json" not in provider.requests
     provider.serve(mirrored)
     assert first.refresh().artifact(KERNEL).size == 8
 

@@ -13,7 +13,7 @@ from plasm_fetching.http import Absent
 from plasm_trust import layout, manifest
 from plasm_trust.client import TrustClient
 from plasm_trust.installing import Manifests, install
-from plasm_trust.metadata_folder import version_of
+from plasm_trust.metadata_folder import first_root, version_of
 from plasm_trust.parsing import MAX_BYTES
 from plasm_trust.published import Published, architectures, check_manifest, offer, read_repository
 from plasm_trust.refusal import Reason, TrustRefused
@@ -47,7 +47,7 @@ def mirror(
                 raise
             continue
         break
-    files = {**_earlier_roots(client, base_url), **verified.files}
+    files = {**_earlier_roots(client, base_url, destination), **verified.files}
     _check_not_older(files, verified, destination)
     if before is not None:
         before(replace(offer(verified), manifests={where: data for where, (_, data) in manifests.items()}))
@@ -86,12 +86,14 @@ def _take_manifests(client: TrustClient, base_url: str, verified: VerifiedMetada
     return taken
 
 
-def _earlier_roots(client: TrustClient, base_url: str) -> dict[str, bytes]:
-    """The roots before the pinned one, for clients that have pinned an earlier one; none where they do not lead to it.
+def _earlier_roots(client: TrustClient, base_url: str, destination: Path) -> dict[str, bytes]:
+    """The roots before the pinned one, for clients that have pinned an earlier one, unless they are there already.
 
-    They are believed by nobody who has not pinned one of them.
+    None where they do not lead to the pinned one. They are believed by nobody who has not pinned one of them.
     """
     pinned = client.pinned_version
+    if pinned == 1 or first_root(destination / layout.METADATA) == 1:
+        return {}
 
     def read(name: str) -> bytes | None:
         version = version_of(name)[1]
@@ -99,8 +101,6 @@ def _earlier_roots(client: TrustClient, base_url: str) -> dict[str, bytes]:
             return client.kept_root(pinned) if version == pinned else None
         return client.read(f"{layout.metadata_url(base_url)}{name}", MAX_BYTES["root"])
 
-    if pinned == 1:
-        return {}
     try:
         _, files = verify_roots(1, read)
     except (Absent, TrustRefused) as error:
@@ -120,8 +120,8 @@ def _check_not_older(files: dict[str, bytes], verified: VerifiedMetadata, destin
             Reason.OTHER_ROOT, f"{destination} holds another repository", "mirror this one to another folder"
         )
     old, new = there.versions(), verified.versions()
-    for role in ("root", "timestamp", "snapshot", "targets"):
-        if new[role] < old[role]:
+    for role in old:
+        if role in new and new[role] < old[role]:
             raise TrustRefused(
                 Reason.ROLLBACK, f"{role} {new[role]} is served, and {destination} has {role} {old[role]} already"
             )
