@@ -12,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plasm_boot import refreshing
+
+
+@pytest.fixture
+def machine(same_process: Any) -> Any:
+    return same_process
 
 
 def fetched(machine: Any, *providers: Any, options: tuple[str, ...] = ("-a", "kernel")) -> Any:
@@ -93,15 +99,20 @@ def test_what_another_publisher_signed_is_not_believed(
 
 
 def test_metadata_that_lacks_a_part_or_never_comes_costs_one_provider(
-    pinned: Any, serve: Any, honest: Any, published: Any, contents: dict[str, bytes]
+    pinned: Any,
+    serve: Any,
+    honest: Any,
+    published: Any,
+    contents: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without = serve(published.today, "without=snapshot")
     stalling = serve(published.today, "stall-metadata")
     gone = serve(published.today)
     gone.kill()
-    patch = "import plasm_boot.refreshing as r; r.FILE_SECONDS = 0.3"
+    monkeypatch.setattr(refreshing, "FILE_SECONDS", 0.3)
     urls = [each.manifest_url for each in (without, stalling, gone, honest)]
-    done = pinned("phase-fetch", "-a", "kernel", *urls, patch=patch)
+    done = pinned("phase-fetch", "-a", "kernel", *urls)
 
     assert done.returncode == 0, done.stderr
     assert gone.origin in done.stderr
