@@ -162,7 +162,8 @@ class _Round:
     def _is_behind(self, timestamp: bytes) -> bool:
         """Whether what somebody serves with `timestamp` is not the newest, or not to be served any more.
 
-        A timestamp is signed anew every few days, and a mirror that has not got the last one yet serves the same.
+        A timestamp is signed anew every few days, and a mirror that has not got the last one yet serves the same. What
+        `timestamp` says is not proven here: it decides who is asked for pieces, and those are.
         """
         try:
             shown = parse(Timestamp, timestamp, "timestamp.json").signed
