@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from plasm_trust.client import Reason, TrustRefused
+from plasm_trust.clock import signed_at, stamp
+from plasm_trust.tufapi import Timestamp
 
 ONLINE = 3
 KERNEL = "stable/x86_64/kernel"
@@ -112,6 +114,25 @@ def test_a_time_that_cannot_be_proves_nothing(client, provider, text: object):
     provider.edit("timestamp.json", lambda signed: signed.update({"x-phase-signed": text}), signed_by=[ONLINE])
     assert client.refresh().artifact(KERNEL).size == 8
     assert client.trust.clock_note is None
+
+
+def test_a_time_at_which_the_root_will_not_hold_proves_nothing(client, provider):
+    """Whoever has an online key can put any end to what it signs, but not to the root."""
+
+    def far_ahead(signed):
+        signed |= {"x-phase-signed": "2126-01-01T00:00:00Z", "expires": "2130-01-01T00:00:00Z"}
+
+    provider.edit("timestamp.json", far_ahead, signed_by=[ONLINE])
+    assert client.refresh().artifact(KERNEL).size == 8
+    assert client.trust.clock_note is None
+
+
+def test_nothing_was_signed_after_its_own_end(begin):
+    timestamp = Timestamp(expires=begin)
+    stamp(timestamp, begin)
+    assert signed_at(timestamp) is None
+    stamp(timestamp, begin - timedelta(seconds=1))
+    assert signed_at(timestamp) == begin - timedelta(seconds=1)
 
 
 def test_a_publisher_whose_clock_is_behind_does_not_go_back(publisher, begin):

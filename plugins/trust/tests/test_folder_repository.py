@@ -185,10 +185,11 @@ def test_a_folder_with_very_many_files_is_not_looked_through(sign, folder, monke
     assert KERNEL in signed.published.artifacts
 
 
-def test_a_file_that_changes_while_it_is_read_is_left_for_the_next_time(folder, tmp_path: Path, begin):
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+def test_a_file_that_changes_while_it_is_read_is_left_for_the_next_time(folder, tmp_path: Path, begin, mode: str):
     def write(path: str, done: int, total: int) -> None:
         if path == KERNEL:
-            with (folder.path / KERNEL).open("ab") as file:
+            with (folder.path / KERNEL).open(mode) as file:
                 file.write(b"more")
 
     signed = sign_folder(tmp_path / "repository", folder.path, SIGNERS, begin, write)

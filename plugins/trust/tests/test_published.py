@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 from plasm_fetching.http import Absent
 from plasm_trust import layout
 from plasm_trust.client import TrustClient, pin
+from plasm_trust.keys import TufSigner
 from plasm_trust.published import Published, offer
 from plasm_trust.refusal import Reason, TrustRefused
+from plasm_trust.tufapi import MetaFile
 from plasm_trust.verifying import verify_repository
+
+from plasm.testing import FakeSigner
 
 KERNEL = "stable/x86_64/kernel"
 SIGNERS = {"root": 1, "targets": 2, "snapshot": 3, "timestamp": 3, "stable": 4, "beta": 5}
@@ -141,6 +145,56 @@ def test_other_files_in_the_folder_are_nobodys_business(publisher):
         "1.stable.json",
         "1.beta.json",
     }
+
+
+@pytest.mark.parametrize("role", ["snapshot", "targets", "stable"])
+def test_what_only_the_online_keys_have_signed_is_not_offered(provider, role: str):
+    """They can name anything, and sign nothing but snapshot and timestamp."""
+    data = provider.edit(f"1.{role}.json", signed_by=[99 if role == "snapshot" else 3])
+    if role != "snapshot":
+        named = MetaFile.from_data(1, data, ["sha256"]).to_dict()
+        data = provider.edit(
+            "1.snapshot.json", lambda signed: signed["meta"].update({f"{role}.json": named}), signed_by=[3]
+        )
+    newest = MetaFile.from_data(1, data, ["sha256"]).to_dict()
+    provider.edit("timestamp.json", lambda signed: signed["meta"].update({"snapshot.json": newest}), signed_by=[3])
+
+    def read(name: str) -> bytes | None:
+        found: bytes | None = provider.files.get(f"metadata/{name}")
+        return found
+
+    if role == "stable":
+        assert set(verify_repository(1, read).refused) == {"stable"}
+        return
+    with pytest.raises(TrustRefused) as refused:
+        verify_repository(1, read)
+    assert refused.value.reason is Reason.BAD_SIGNATURE
+
+
+def test_a_version_that_is_named_must_be_the_one_that_is_said(provider):
+    """Hashes are not all that counts: other publishers may leave them out."""
+    provider.edit(
+        "timestamp.json", lambda signed: signed["meta"].update({"snapshot.json": {"version": 2}}), signed_by=[3]
+    )
+    provider.files["metadata/2.snapshot.json"] = provider.files["metadata/1.snapshot.json"]
+    with pytest.raises(TrustRefused) as refused:
+        verify_repository(1, lambda name: provider.files.get(f"metadata/{name}"))
+    assert refused.value.reason is Reason.MIX_AND_MATCH
+
+
+@pytest.mark.parametrize("signer", [1, 40])
+def test_a_root_is_signed_by_the_keys_before_it_and_by_its_own(provider, signer: int):
+    new = TufSigner(FakeSigner(40)).public_key
+
+    def rotate(signed):
+        signed["version"] = 2
+        signed["keys"][new.keyid] = new.to_dict()
+        signed["roles"]["root"]["keyids"] = [new.keyid]
+
+    provider.edit("1.root.json", rotate, signed_by=[signer], under="2.root.json")
+    with pytest.raises(TrustRefused) as refused:
+        verify_repository(1, lambda name: provider.files.get(f"metadata/{name}"))
+    assert refused.value.reason is Reason.BAD_SIGNATURE
 
 
 def test_a_folder_that_is_no_repository_is_told_apart(tmp_path: Path):

@@ -125,6 +125,16 @@ def test_a_new_root_needs_enough_of_the_old_keys_and_enough_of_the_new(client, p
     assert client.refresh().artifact(KERNEL).size == 8
 
 
+@pytest.mark.parametrize("alone", [ROOT, NEW])
+def test_neither_the_old_nor_the_new_keys_alone_publish_a_new_root(publisher, alone: int):
+    publisher.configure(with_keys("root", publisher.did(NEW)))
+    with publisher.open() as repository:
+        repository.sign([FakeSigner(alone)])
+        assert "root" not in repository.choice().new
+        repository.publish(publisher.signers)
+    assert Published.load(publisher.folder).versions["root"] == 1
+
+
 def test_a_threshold_that_is_raised_holds_for_what_is_published_next(client, provider, publisher, rotate):
     provider.serve(rotate("stable", STABLE, NEW, threshold=2))
     assert client.refresh().artifact(KERNEL).size == 8
