@@ -19,7 +19,7 @@ from plasm.errors import PlasmError
 from plasm.ports import PortError, SignerError
 from plasm.signing import open_signer
 from plasm_provider.catalog import Catalog
-from plasm_provider.sources.source import POLL_SECONDS, RENEWAL_TIME, Clock, Complaints, utc_now
+from plasm_provider.sources.source import POLL_SECONDS, Clock, Complaints, Renewals, utc_now
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -85,16 +85,17 @@ class PlainFolder:
     async def follow(self, catalog: Catalog, *, task_status: TaskStatus[None]) -> None:
         signed: Seen | None = None
         before: Seen | None = None
-        due = self._now()
+        renewals = Renewals()
         started = False
         while True:
             try:
                 seen = await anyio.to_thread.run_sync(self._scan)
                 # A file that is being copied into the folder changes from one look to the next.
                 at_rest = seen == before or not started
-                if (seen != signed and at_rest) or self._now() >= due:
+                if (seen != signed and at_rest) or renewals.due(self._now()):
                     await self._sign(catalog, seen)
-                    signed, due = seen, self._now() + RENEWAL_TIME
+                    signed = seen
+                    renewals.done(self._now())
                 else:
                     await catalog.look()
                 before = seen

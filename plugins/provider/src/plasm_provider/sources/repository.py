@@ -24,7 +24,7 @@ from plasm.errors import PlasmError
 from plasm.ports import PortError, Signer, SignerError
 from plasm.signing import open_signer
 from plasm_provider.catalog import Catalog
-from plasm_provider.sources.source import POLL_SECONDS, RENEWAL_TIME, Clock, Complaints, utc_now
+from plasm_provider.sources.source import POLL_SECONDS, Clock, Complaints, Renewals, utc_now
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -68,11 +68,11 @@ class SignedRepository:
 
     async def follow(self, catalog: Catalog, *, task_status: TaskStatus[None]) -> None:
         loaded: FileIdentity | None = None
-        due = self._now()
+        renewals = Renewals()
         started = False
         while True:
-            if self._renews and self._now() >= due:
-                due = self._now() + RENEWAL_TIME
+            if self._renews and renewals.due(self._now()):
+                renewals.done(self._now())
                 await self._renew()
             try:
                 seen = await anyio.to_thread.run_sync(self._timestamp)

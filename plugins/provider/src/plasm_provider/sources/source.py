@@ -61,3 +61,18 @@ class Complaints:
     def clear(self) -> None:
         """All is well again."""
         self._last = ""
+
+
+class Renewals:
+    """When to look at what expires; a clock that is set back is one reason more."""
+
+    def __init__(self) -> None:
+        self._looked: datetime | None = None
+
+    def due(self, now: datetime) -> bool:
+        """Whether it is time to look."""
+        return self._looked is None or not timedelta(0) <= now - self._looked < RENEWAL_TIME
+
+    def done(self, now: datetime) -> None:
+        """It was looked."""
+        self._looked = now
