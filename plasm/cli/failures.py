@@ -15,8 +15,8 @@ from plasm.exitcodes import FAILED, INTERRUPTED, NOT_RUNNABLE, PIPE_CLOSED, USAG
 from plasm.ports import NotRunnable, PortError
 
 
-def report(error: BaseException, *, verbose: bool, as_json: bool = False) -> int:
-    """Say on stderr what failed, and with `verbose` where; return the exit code.
+def report(error: BaseException, *, verbose: bool, as_json: bool = False, program: str = "plasm") -> int:
+    """Say on stderr, as `program`, what failed, and with `verbose` where; return the exit code.
 
     With `as_json` stdout gets ``{"error": {"code": …, "message": …, "mend": …}}`` in one line too. A group of
     exceptions counts as the one in it that says most; :exc:`SystemExit` and click's own exit pass unsaid.
@@ -34,7 +34,7 @@ def report(error: BaseException, *, verbose: bool, as_json: bool = False) -> int
         silence_stdout()
         return PIPE_CLOSED
     message, mend, code = _explained(cause)
-    _to_stderr(f"plasm: {message}; {mend}" if mend else f"plasm: {message}")
+    _to_stderr(f"{program}: {message}; {mend}" if mend else f"{program}: {message}")
     if as_json:
         _to_stdout(json.dumps({"error": {"code": code, "message": message, "mend": mend}}))
     return code

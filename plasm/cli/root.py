@@ -202,11 +202,12 @@ def invoke(command: click.Command, name: str, arguments: Sequence[str], context:
         return 2
     # SystemExit and KeyboardInterrupt too, which may arrive inside a group of exceptions.
     except BaseException as error:
-        answer = report(error, verbose=context.verbose, as_json=_asks_for_json(command, arguments))
+        as_json = _asks_for_json(command, arguments)
+        answer = report(error, verbose=context.verbose, as_json=as_json, program=name)
     try:
         sys.stdout.flush()
     except BrokenPipeError as error:
-        return report(error, verbose=False)
+        return report(error, verbose=False, program=name)
     # A command may return its exit code.
     return answer if isinstance(answer, int) else 0
 

@@ -1,16 +1,11 @@
-"""Vectors of boot manifests: valid ones with the keys that they are believed by, and ones to refuse, with the reason.
-
-``python specs/vectors/boot_manifest_vectors.py [FOLDER]`` writes ``boot-manifests.json``; the same on every run.
-"""
+"""Vectors of boot manifests: valid ones with the keys that they are believed by, and ones to refuse, and why."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -170,13 +165,3 @@ def boot_manifests() -> dict[str, Any]:
         "keys_of_invalid": _keys(ONE, TWO),
         "invalid": _invalid(),
     }
-
-
-def main(folder: Path) -> None:
-    """Write the vectors into `folder`."""
-    text = json.dumps(boot_manifests(), indent=2, ensure_ascii=True) + "\n"
-    (folder / "boot-manifests.json").write_text(text)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

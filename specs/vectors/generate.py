@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from boot_manifest_vectors import boot_manifests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from evidence_vectors import evidence
@@ -254,9 +255,9 @@ def _peer(seed: str) -> PeerId:
 
 def main(folder: Path) -> None:
     """Write all vectors into `folder`."""
-    for make in (identities, frames, messages, jobs, receipts, evidence):
+    for make in (identities, frames, messages, jobs, receipts, evidence, boot_manifests):
         text = json.dumps(make(), indent=2, ensure_ascii=True) + "\n"
-        (folder / f"{make.__name__}.json").write_text(text)
+        (folder / f"{make.__name__.replace('_', '-')}.json").write_text(text)
 
 
 if __name__ == "__main__":

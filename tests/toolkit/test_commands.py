@@ -97,5 +97,5 @@ def test_a_script_tells_failures_as_plasm_does(
         run_script(command, "phase-test")
     said = capsys.readouterr()
     assert ended.value.code == 125
-    assert said.err == "plasm: kernel: No such file or directory\n"
+    assert said.err == "phase-test: kernel: No such file or directory\n"
     assert json.loads(said.out)["error"]["code"] == 125

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,12 +87,6 @@ def test_the_schema_describes_what_is_valid_and_what_we_write() -> None:
     for vector in VALID:
         validator.validate(json.loads(vector["text"]))
     validator.validate(signed(KERNEL))
-
-
-def test_the_generator_writes_the_vectors_byte_for_byte(tmp_path: Path) -> None:
-    script = SPECS / "vectors/boot_manifest_vectors.py"
-    subprocess.run([sys.executable, "-B", script, tmp_path], check=True, timeout=60)
-    assert (tmp_path / "boot-manifests.json").read_bytes() == (SPECS / "vectors/boot-manifests.json").read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
