@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from plasm.host import architecture
 from tests.e2e.processes import ROOT, Cli, RunningNode, clean_environment, running_node
 
 
@@ -31,7 +36,9 @@ def test_ci_runs_the_readmes_test_command():
     assert commands("README.md")[1] in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
+BOOTING = [line for line in commands("README.md") if line.startswith(("plasm serve", "plasm mirror", "phase-"))]
 APART = [line for line in USED if line in ("plasm start", "plasm nodes") or "--replicas" in line or " verify " in line]
+APART += BOOTING
 
 
 @pytest.mark.parametrize("line", [line for line in USED if line not in APART])
@@ -72,6 +79,56 @@ def test_the_commands_about_receipts_and_evidence_work(tmp_path: Path, sender: C
         line = line.replace("evidence.json", str(tmp_path / "evidence.json"))
         done = cli(*shlex.split(line)[1:])
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def test_one_machine_serves_and_another_fetches_and_serves_on(tmp_path: Path):
+    serve, pin, fetch, mirror = BOOTING
+    folder = tmp_path / "boot-artifacts" / "stable" / architecture()
+    folder.mkdir(parents=True)
+    (folder / "kernel").write_bytes(b"a kernel" * 1000)
+    with providing(tmp_path, "server", serve) as url:
+        root = urlopen(f"{url}metadata/1.root.json", timeout=10).read()
+        pin = pin.replace("URL", f"{url}metadata/1.root.json").replace("HEX", hashlib.sha256(root).hexdigest())
+        assert phase(tmp_path, pin).returncode == 0
+        done = phase(tmp_path, f"{fetch} --profile local")
+        assert done.returncode == 0, done.stderr
+        with providing(tmp_path, "client", f"{mirror} --from {url}") as copy:
+            served = urlopen(f"{copy}stable/{architecture()}/kernel", timeout=10).read()
+    assert (tmp_path / "boot" / "kernel").read_bytes() == served == b"a kernel" * 1000
+
+
+@contextlib.contextmanager
+def providing(folder: Path, home: str, line: str) -> Iterator[str]:
+    """The URL of a provider that `line` starts in `folder`, on loopback; it must end well."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(line), "--bind", "127.0.0.1", "--port", "0", "--no-dht"],
+        cwd=folder,
+        env=clean_environment(folder / home),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        word, url = process.stdout.readline().split()
+        assert word == "ready"
+        yield url
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def phase(folder: Path, line: str) -> subprocess.CompletedProcess[bytes]:
+    program, *arguments = shlex.split(line)
+    return subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=folder,
+        env=clean_environment(folder / "client"),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("line", [line for line in commands("CONTRIBUTING.md") if line.startswith("hatch run")])
