@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: kills of a node and of its cells, and mixed jobs; exits 1 on any failure."""
+"""``python -m tests.soak``: kills of a node and of its cells, mixed jobs, requests; exits 1 on any failure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tests.soak.cells import CellSoak
 from tests.soak.figures import Figures
 from tests.soak.killing import KillSoak
 from tests.soak.mixed import MixedSoak
+from tests.soak.requests import RequestSoak
 
 _CONFIG = """[node]
 slots = 2
@@ -33,11 +34,13 @@ slots = 2
 """
 _QUICK_MINUTES = 1.0
 _JOBS = 10_000
-_SHARES = {"kill": 20.0, "mixed": 25.0, "cells": 15.0}
+_REQUESTS = 10_000
+_SHARES = {"kill": 20.0, "mixed": 20.0, "cells": 15.0, "requests": 5.0}
 """The parts, in minutes of an hour."""
 _INTERRUPTED = 130
 
 Say = Callable[[str], None]
+Soak = KillSoak | MixedSoak | CellSoak | RequestSoak
 
 
 def config_of(isolation: str) -> str:
@@ -57,13 +60,14 @@ def main() -> int:
     arguments = parser.parse_args()
     minutes = _QUICK_MINUTES if arguments.quick else arguments.minutes
     jobs = arguments.jobs if arguments.jobs is not None else 0 if arguments.quick else _JOBS
+    requests = 0 if arguments.quick else _REQUESTS
     parts = (arguments.only,) if arguments.only else tuple(_SHARES)
     seconds = {part: 60 * minutes * _SHARES[part] / sum(_SHARES[each] for each in parts) for part in parts}
     figures = Figures()
     config = config_of(arguments.isolation)
     _say(f"run {arguments.run}: {' and '.join(parts)}, {minutes:g} minutes; Ctrl-C ends it early")
     with tempfile.TemporaryDirectory(prefix="plasm-soak-") as folder:
-        soaks = Soaks(Path(folder), config, arguments.run, jobs, figures)
+        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, figures)
         anyio.run(_soak, seconds, soaks, backend="trio")
     print(figures.as_table())
     document = json.dumps(figures.as_document(), indent=1)
@@ -84,9 +88,10 @@ class Soaks:
     config: str
     run: str
     jobs: int
+    requests: int
     figures: Figures
 
-    def make(self, part: str) -> KillSoak | MixedSoak | CellSoak:
+    def make(self, part: str) -> Soak:
         folder = self.folder / part
         if part == "kill":
             kill = KillSoak(folder, self.config, self.run)
@@ -96,6 +101,10 @@ class Soaks:
             mixed = MixedSoak(folder, self.config, self.run, self.jobs)
             self.figures.mixed = mixed.figures
             return mixed
+        if part == "requests":
+            requests = RequestSoak(folder, self.run, self.requests)
+            self.figures.requests = requests.figures
+            return requests
         cells = CellSoak(folder, self.config, self.run)
         self.figures.cells = cells.figures
         return cells
@@ -123,7 +132,7 @@ async def _soak(seconds: Mapping[str, float], soaks: Soaks) -> None:
             tasks.cancel_scope.cancel()
 
 
-async def _part(soak: KillSoak | MixedSoak | CellSoak, seconds: float, stop: anyio.Event) -> None:
+async def _part(soak: Soak, seconds: float, stop: anyio.Event) -> None:
     try:
         await soak.go(seconds, stop, _say)
     except Exception as error:

@@ -162,6 +162,34 @@ class CellFigures:
 
 
 @dataclass
+class RequestFigures:
+    """What came of requests to a boot provider that nobody should send."""
+
+    seconds: float = 0
+    requests: int = 0
+    downloads: int = 0
+    """Of an honest client meanwhile."""
+    grown: int = 0
+    """Bytes of the provider's memory."""
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return self.requests > 0 and self.downloads > 0 and not self.failures
+
+    def as_document(self) -> dict[str, Any]:
+        return {"passed": self.passed, **vars(self), "failures": self.failures[:_MOST_LISTED]}
+
+    def as_lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"requests to a provider: {self.requests} in {self.seconds:.0f} s: {_word(self.passed)}",
+            f"  downloads meanwhile {self.downloads}, memory {self.grown / 2**20:+.1f} MiB",
+            *(f"  {each}" for each in self.failures[:20]),
+        ]
+
+
+@dataclass
 class Figures:
     """Everything of one soak; a part that did not begin is ``None``."""
 
@@ -169,10 +197,11 @@ class Figures:
     kill: KillFigures | None = None
     mixed: MixedFigures | None = None
     cells: CellFigures | None = None
+    requests: RequestFigures | None = None
 
     @property
     def passed(self) -> bool:
-        parts = [part for part in (self.kill, self.mixed, self.cells) if part is not None]
+        parts = [part for part in (self.kill, self.mixed, self.cells, self.requests) if part is not None]
         return bool(parts) and all(part.passed for part in parts)
 
     def as_document(self) -> dict[str, Any]:
@@ -184,6 +213,7 @@ class Figures:
             "kill": self.kill.as_document() if self.kill is not None else None,
             "mixed": self.mixed.as_document() if self.mixed is not None else None,
             "cells": self.cells.as_document() if self.cells is not None else None,
+            "requests": self.requests.as_document() if self.requests is not None else None,
         }
 
     def as_table(self) -> str:
@@ -211,6 +241,8 @@ class Figures:
             lines += [f"  {each}" for each in mixed.failures[:20]]
         if self.cells is not None:
             lines += self.cells.as_lines()
+        if self.requests is not None:
+            lines += self.requests.as_lines()
         if self.interrupted:
             lines.append("interrupted: these figures are partial")
         return "\n".join(lines)
