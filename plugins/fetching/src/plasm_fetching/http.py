@@ -7,6 +7,7 @@ for what is verified by signed digests afterwards, which is all that this librar
 from __future__ import annotations
 
 import http.client
+import io
 import re
 import socket
 import ssl
@@ -222,6 +223,35 @@ class Connection:
             self._http = connection
         return self._http
 
+    def read(self, *, max_bytes: int, timeout: float, slowest: int | None = None) -> bytes:
+        """The whole of the URL's file, and close the connection.
+
+        No single wait is longer than `timeout` seconds, and neither is all of it; with `slowest`, a file whose length
+        is told may take as much longer as it would at so many bytes per second. Raises :exc:`Unreachable`,
+        :exc:`AddressForbidden`, :exc:`Absent`, :exc:`Denied`, :exc:`TooMuch` or :exc:`BadAnswer`.
+        """
+        url = f"{self._url.origin}{self._url.target}"
+        deadline = time.monotonic() + timeout
+        try:
+            answer = self.get(self._url.target, {"Connection": "close"}, deadline=deadline, stall=timeout)
+            check_status(answer.status, 200, url)
+            length = answer.length
+            if length is not None and length > max_bytes:
+                raise TooMuch(f"{url} has {length} bytes, {max_bytes} at most are taken")
+            if length is not None and slowest is not None and self._socket is not None:
+                self._socket.deadline = deadline + length / slowest
+            taken = io.BytesIO()
+            buffer = memoryview(bytearray(min(_CHUNK, max_bytes + 1)))
+            while count := answer.read_into(buffer):
+                if taken.tell() + count > max_bytes:
+                    raise TooMuch(f"{url} has more than {max_bytes} bytes, which is the most that is taken")
+                taken.write(buffer[:count])
+            if length is not None and taken.tell() != length:
+                raise Unreachable(f"{url} broke off after {taken.tell()} of {length} bytes")
+            return taken.getvalue()
+        finally:
+            self.close()
+
     def abort(self) -> None:
         """End whatever waits on this connection, from any thread; it is of no more use."""
         self._aborted = True
@@ -285,30 +315,9 @@ class Response:
 def read(url: str, *, max_bytes: int, timeout: float = 10.0, allows: Allows | None = None) -> bytes:
     """The whole of a small file, all of it within `timeout` seconds.
 
-    Raises :exc:`InvalidUrl`, :exc:`Unreachable`, :exc:`AddressForbidden`, :exc:`Absent`, :exc:`Denied`,
-    :exc:`TooMuch` or :exc:`BadAnswer`.
+    Raises :exc:`InvalidUrl` or as :meth:`Connection.read`.
     """
-    parsed = parse_url(url)
-    connection = Connection(parsed, allows=allows)
-    try:
-        answer = connection.get(
-            parsed.target, {"Connection": "close"}, deadline=time.monotonic() + timeout, stall=timeout
-        )
-        check_status(answer.status, 200, url)
-        length = answer.length
-        if length is not None and length > max_bytes:
-            raise TooMuch(f"{url} has {length} bytes, {max_bytes} at most are taken")
-        taken = bytearray()
-        buffer = memoryview(bytearray(min(_CHUNK, max_bytes + 1)))
-        while count := answer.read_into(buffer):
-            taken += buffer[:count]
-            if len(taken) > max_bytes:
-                raise TooMuch(f"{url} has more than {max_bytes} bytes, which is the most that is taken")
-        if length is not None and len(taken) != length:
-            raise Unreachable(f"{url} broke off after {len(taken)} of {length} bytes")
-        return bytes(taken)
-    finally:
-        connection.close()
+    return Connection(parse_url(url), allows=allows).read(max_bytes=max_bytes, timeout=timeout)
 
 
 def check_status(status: int, wanted: int, url: str) -> None:
