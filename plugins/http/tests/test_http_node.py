@@ -50,5 +50,5 @@ def test_a_node_without_a_provider_says_how_to_name_one(tmp_path: Path):
     done = Cli(tmp_path / "home")("--plugins", "fs,http", "run", "sha256:" + "0" * 64)
     assert done.returncode == 125
     (line,) = done.stderr.decode().splitlines()
-    assert "store:http (plasm-http) cannot be opened: no provider is named" in line
-    assert 'write providers = ["http://HOST:PORT/"] into the table [store.http]' in line
+    assert "store:http" in line
+    assert line.endswith('no provider is named; write providers = ["http://HOST:PORT/"] into the table [store.http]')
