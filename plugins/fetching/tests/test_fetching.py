@@ -93,7 +93,7 @@ def test_with_nobody_else_there_is_nothing(provide, file, data, target, behaviou
         pytest.skip("all of it is what is asked for")
     with pytest.raises(NoSourceLeft) as caught:
         fetch(artifact_of(data, pieces=pieces), [provide(file, behaviour).url], target, retries=0)
-    assert not target.exists()
+    assert left(target) == set()
     assert "\n" not in str(caught.value)
     assert len(caught.value.reasons) == 1
 
@@ -242,6 +242,22 @@ def test_metadata_that_contradict_themselves_give_nothing(provide, file, data, t
     with pytest.raises(Contradiction):
         fetch(replace(artifact_of(data), sha256="0" * 64), [provide(file).url], target)
     assert left(target) == set()
+
+
+@both
+def test_where_nothing_came_no_trace_is_left(provide, file, data, target, pieces):
+    target.with_name(".kernel.part").write_bytes(b"" if not pieces else b"spoiled" * 1000)
+    with pytest.raises(NoSourceLeft):
+        fetch(artifact_of(data, pieces=pieces), [provide(file, "lie").url], target)
+    assert left(target) == set()
+
+
+def test_whole_pieces_stay_where_only_liars_are_left(provide, file, data, target):
+    target.with_name(".kernel.part").write_bytes(data[: 3 * PIECE])
+    with pytest.raises(NoSourceLeft):
+        fetch(artifact_of(data), [provide(file, "lie").url], target)
+    assert left(target) == {".kernel.part"}
+    assert fetch(artifact_of(data), [provide(file).url], target).resumed == 3 * PIECE
 
 
 def test_no_source_and_no_url_are_told(data, target):

@@ -79,7 +79,12 @@ def fetch(
             report(Progressed(artifact.size, artifact.size, 0.0, {}))
             return Fetched(target, artifact.size, artifact.size, {}, 0, time.monotonic() - began)
         crew = Crew(_sources(artifact, sources, standing, report, allows, stall_seconds), report, standing, retries)
-        resumed = _fetch_pieces(artifact, partial, crew, stop)
+        try:
+            resumed = _fetch_pieces(artifact, partial, crew, stop)
+        except BaseException:
+            if partial.is_empty:
+                partial.discard()
+            raise
         partial.publish()
     return Fetched(
         target=target,
@@ -96,6 +101,8 @@ def _fetch_pieces(artifact: Artifact, partial: Partial, crew: Crew, stop: thread
     if artifact.size and not artifact.pieces:
         return fetch_in_sequence(artifact, partial, crew, stop)
     whole = partial.whole_pieces() if partial.length else set()
+    if not whole:
+        partial.cut(0)
     partial.reserve()
     resumed = sum(min(artifact.piece_bytes, artifact.size - number * artifact.piece_bytes) for number in whole)
     if resumed:

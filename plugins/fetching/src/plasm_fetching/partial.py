@@ -89,6 +89,11 @@ class Partial:
             os.ftruncate(self._descriptor, size)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to it, however long it was made."""
+        return self._is_hole(0, self.length)
+
+    @property
     def length(self) -> int:
         """Bytes up to the file's end."""
         return os.fstat(self._descriptor).st_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import threading
@@ -36,7 +37,8 @@ class Standing:
     def lied(self, origin: str) -> str | None:
         """What `origin` lied about of late, ``None`` where it did not."""
         known = self._known.get(origin, {})
-        return str(known["lie"]) if known.get("lied", 0.0) > self._now() - LIE_SECONDS else None
+        # Of a lie in the future the clock was ahead: then, or it is behind now.
+        return str(known["lie"]) if abs(self._now() - known.get("lied", math.inf)) < LIE_SECONDS else None
 
     def ranked(self, origins: Sequence[str]) -> list[str]:
         """`origins` with the fastest first; those that nothing is known of stand between the fast and the slow."""
@@ -98,8 +100,9 @@ def _checked(facts: dict[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     if _is_number(facts.get("rate")):
         checked["rate"] = min(max(float(facts["rate"]), 0.0), _FASTEST)
-    if _is_number(facts.get("lied")) and isinstance(facts.get("lie"), str):
-        checked["lied"], checked["lie"] = float(facts["lied"]), facts["lie"][:_LONGEST_REASON]
+    lie = facts.get("lie")
+    if _is_number(facts.get("lied")) and isinstance(lie, str) and lie.isprintable():
+        checked["lied"], checked["lie"] = float(facts["lied"]), lie[:_LONGEST_REASON]
     return checked
 
 
