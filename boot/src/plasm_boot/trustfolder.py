@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from plasm_trust.client import PINNED, pin
+from plasm_trust.layout import HOME_TRUST
 from plasm_trust.parsing import MAX_BYTES
 from plasm_trust.whole_files import read_capped
 
 from plasm.commands import Context, fail
 from plasm.home import Home
 
-_FOLDER: Final = "boot/trust"
 _OTHERS: Final = "boot/roots"
 _LOCK: Final = "lock"
 
@@ -59,7 +59,7 @@ def pin_in_home(context: Context, root: bytes) -> TrustFolder:
     Raises :exc:`plasm_trust.refusal.TrustRefused` where another root is pinned or this is none, and
     :exc:`plasm.commands.CommandFailed` where the profile lets nothing be written.
     """
-    folder = _home(context).folder(_FOLDER)
+    folder = _home(context).folder(HOME_TRUST)
     if folder is None:
         fail("nothing may be written here, and so nothing pinned", "name the root with --root each time")
     return TrustFolder(folder, pin(folder, root))
@@ -73,10 +73,10 @@ def pinned_in_home(context: Context) -> TrustFolder | None:
     home = _home(context)
     if home.path is None:
         return None
-    if not (home.path / _FOLDER / PINNED).exists():
+    if not (home.path / HOME_TRUST / PINNED).exists():
         return None
     # The folder is there, so that this makes none; it refuses one that others can write to.
-    folder = home.folder(_FOLDER)
+    folder = home.folder(HOME_TRUST)
     assert folder is not None
     root = read_capped(folder / PINNED, MAX_BYTES["root"])
     return TrustFolder(folder, hashlib.sha256(root).hexdigest())

@@ -30,22 +30,19 @@ def banner(provider: Provider) -> Iterator[str]:
         return
     yield f"until {offer.published.expires:%Y-%m-%d %H:%M} UTC what is signed holds; the root of trust has SHA-256"
     yield f"  {offer.published.root_fingerprint}"
-    yield "a client that was told this number by a way that it trusts pins the root so:"
+    yield "who was told this number by a way that they trust pins the root so, and fetches:"
     yield from (f"  {line}" for line in how_to_pin(provider))
 
 
 def how_to_pin(provider: Provider) -> list[str]:
-    """The commands by which a client fetches the root, compares it, and fetches under it."""
+    """The commands by which a client pins the root, if it is the one with this SHA-256, and fetches under it."""
     offer = provider.catalog.offer
     assert offer.published is not None
     url, root = provider.urls[0], offer.first_root
     where = next(iter(offer.channels), None)
-    commands = [
-        f"curl -fsSO {url}metadata/{root}",
-        f"echo '{offer.published.root_fingerprint}  {root}' | sha256sum -c",
-    ]
+    commands = [f"phase-fetch --pin {url}metadata/{root} --fingerprint {offer.published.root_fingerprint}"]
     if where is not None:
-        commands.append(f"phase-fetch --root {root} {url}{where[0]}/{where[1]}/manifest.json")
+        commands.append(f"phase-fetch --output boot {url}{where[0]}/{where[1]}/manifest.json")
     return commands
 
 

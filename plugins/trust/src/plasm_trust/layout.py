@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from plasm_fetching.artifact import Artifact
 
 METADATA: Final = "metadata"
+HOME_TRUST: Final = "boot/trust"
+"""The folder of a home in which whatever boots or mirrors finds the root that its user pinned."""
 TARGETS: Final = "targets"
 MANIFESTS: Final = "manifests"
 MANIFEST: Final = "manifest.json"

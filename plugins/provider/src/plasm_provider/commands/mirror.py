@@ -23,7 +23,7 @@ from plasm_provider.commands.options import base_urls, p2p_addresses, serving_op
     "--root",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="The publisher's root, which is pinned at the first start.",
+    help="The publisher's root, pinned at the first start.  [default: the one that phase-fetch --pin pinned]",
 )
 @click.option(
     "--refresh",
@@ -67,7 +67,9 @@ def mirror(
         raise click.UsageError("with --no-dht and --no-mdns nobody can be found; name a provider with --from")
 
     def source(around: Surroundings) -> Mirrored:
-        return Mirrored(around.home, bases, LOG, root=root, refresh_seconds=refresh, allows=around.allows)
+        return Mirrored(
+            around.home, bases, LOG, root=root, pinned=around.pinned, refresh_seconds=refresh, allows=around.allows
+        )
 
     async def look(around: Surroundings) -> None:
         await search(around.network, BootTopic(channel, arch), bases, allows=around.allows)

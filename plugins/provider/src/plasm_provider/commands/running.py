@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from plasm_trust.client import PINNED
+from plasm_trust.layout import HOME_TRUST
 
 from plasm.commands import CommandFailed, Context, run_with_ports
 from plasm.errors import PlasmError
@@ -24,6 +26,7 @@ from plasm_provider.sources.source import Source
 
 if TYPE_CHECKING:
     from plasm.drivers import AddressFilter
+    from plasm.home import Home
 
 LOG: Final = logging.getLogger("plasm.service.provider")
 PREFERRED: Final = ("discovery:dht", "discovery:mdns")
@@ -37,6 +40,8 @@ class Surroundings:
 
     home: Path | None
     """The provider's folder in the home; ``None`` where nothing may be written."""
+    pinned: Path | None
+    """The root that the user of this home has pinned, whether for booting or for a mirror."""
     network: Network
     allows: AddressFilter
 
@@ -91,7 +96,7 @@ async def _serve(run: Run, absent: dict[str, str], opened: Any, plan: Any) -> No
         discoveries=opened.discoveries,
         absent=absent | _not_selected(absent, [name for name, _ in opened.discoveries]),
     )
-    around = Surroundings(plan.home.folder("service/provider"), network, plan.allows)
+    around = Surroundings(plan.home.folder("service/provider"), _pinned(plan.home), network, plan.allows)
     source = run.source(around)
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(
@@ -109,6 +114,14 @@ async def _serve(run: Run, absent: dict[str, str], opened: Any, plan: Any) -> No
             for url in provider.urls:
                 print(f"ready {url}", flush=True)
         await anyio.sleep_forever()
+
+
+def _pinned(home: Home) -> Path | None:
+    if home.path is None or not (home.path / HOME_TRUST / PINNED).exists():
+        return None
+    # It is there, so that this makes none; it refuses one that others can write to.
+    folder = home.folder(HOME_TRUST)
+    return None if folder is None else folder / PINNED
 
 
 def _not_selected(absent: dict[str, str], running: list[str]) -> dict[str, str]:

@@ -41,8 +41,8 @@ READ_SECONDS: Final = 5.0
 """For one file of metadata; also how long the end may have to wait for it."""
 
 _HOW_TO_PIN: Final = (
-    "get the publisher's root.json by a way that you trust, or compare its SHA-256 with the one that the publisher"
-    " names; then plasm mirror --root FILE pins it"
+    "get its SHA-256 from the publisher, then: phase-fetch --pin URL/metadata/1.root.json --fingerprint HEX;"
+    " or name the root's file: plasm mirror --root FILE"
 )
 
 
@@ -50,7 +50,8 @@ class Mirrored:
     """Follows what is signed under the root that is pinned in `home`; keeps a copy there and offers that.
 
     What is new is offered when every artifact of it is there. What was there before stays meanwhile, and while nobody
-    can be asked. Raises :exc:`~plasm.errors.PlasmError` without a `home`.
+    can be asked. The first time it pins `root`, a file, or else the one that its user has `pinned` already. Raises
+    :exc:`~plasm.errors.PlasmError` without a `home`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Mirrored:
         log: logging.Logger,
         *,
         root: Path | None = None,
+        pinned: Path | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
         allows: AddressFilter | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Mirrored:
         self._bases = bases
         self._log = log
         self._root = root
+        self._pinned = pinned
         self._refresh_seconds = refresh_seconds
         self._allows = allows
         self._standing = Standing(self._home / "standing.json")
@@ -91,11 +94,13 @@ class Mirrored:
     def _pin(self) -> str:
         try:
             self._home.mkdir(mode=0o700, exist_ok=True)
-            if self._root is None:
-                if not (self._client / PINNED).exists():
-                    raise TrustRefused(Reason.NOT_PINNED, "no root of trust is pinned for the mirror", _HOW_TO_PIN)
-                return pin(self._client, read_capped(self._client / PINNED, MAX_BYTES["root"]))
-            return pin(self._client, read_capped(self._root, MAX_BYTES["root"]))
+            root = self._root
+            if root is None:
+                known = (self._client / PINNED, self._pinned)
+                root = next((path for path in known if path is not None and path.exists()), None)
+            if root is None:
+                raise TrustRefused(Reason.NOT_PINNED, "no root of trust is pinned in this home", _HOW_TO_PIN)
+            return pin(self._client, read_capped(root, MAX_BYTES["root"]))
         except OSError as error:
             raise PlasmError(f"the root of trust cannot be read: {error}", "--root names its file") from error
 
