@@ -246,8 +246,12 @@ class Connection:
                 if taken.tell() + count > max_bytes:
                     raise TooMuch(f"{url} has more than {max_bytes} bytes, which is the most that is taken")
                 taken.write(buffer[:count])
+            if self._aborted:
+                raise Unreachable(f"{self._url.origin}: given up")
             if length is not None and taken.tell() != length:
                 raise Unreachable(f"{url} broke off after {taken.tell()} of {length} bytes")
+            if not (taken.tell() or answer.says_its_end):
+                raise Unreachable(f"{url} broke off before there was anything")
             return taken.getvalue()
         finally:
             self.close()
@@ -289,6 +293,11 @@ class Response:
         if len(set(values)) > 1 or not _LENGTH.fullmatch(values[0]):
             raise BadAnswer(f"{self._origin} gives a length that is none")
         return int(values[0])
+
+    @property
+    def says_its_end(self) -> bool:
+        """Whether a body that breaks off can be told from one that is whole; nor can a head, where it cannot."""
+        return self.length is not None or bool(self._answer.chunked)
 
     @property
     def content_range(self) -> tuple[int, int, int]:
