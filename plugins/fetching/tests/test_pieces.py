@@ -21,8 +21,10 @@ class Queue(RuleBasedStateMachine):
         self.queue = PieceQueue(count, whole)
         self.missing = set(range(count)) - whole
         self.count = count
-        self.under_way: dict[int, dict[str, float]] = {}
-        """Who fetches a piece that is missing, and when the first of them began."""
+        self.under_way: dict[int, set[str]] = {}
+        """Who fetches a piece that is missing."""
+        self.since: dict[int, float] = {}
+        """When a piece was last taken that nobody else had: from then on it is under way."""
         self.now = 0.0
 
     @rule(target=taken, source=SOURCES, seconds=st.floats(0, 2 * PATIENCE))
@@ -35,18 +37,19 @@ class Queue(RuleBasedStateMachine):
             late = [
                 each
                 for each, takers in self.under_way.items()
-                if source not in takers and len(takers) < MOST_TAKERS and self.now - min(takers.values()) > 2 * PATIENCE
+                if source not in takers and len(takers) < MOST_TAKERS and self.now - self.since[each] > PATIENCE
             ]
             assert not late, "who has nothing to do takes what another has had for long"
             return multiple()
-        takers = self.under_way.setdefault(number, {})
+        takers = self.under_way.setdefault(number, set())
         assert number in self.missing, "what is there is not fetched again"
         assert source not in takers, "one source never has the same piece twice at once"
         if waiting:
             assert not takers, "no piece is fetched twice while another waits"
+            self.since[number] = self.now
         else:
-            assert self.now - min(takers.values()) > PATIENCE, "what is under way is not fetched twice too soon"
-        takers[source] = self.now
+            assert self.now - self.since[number] > PATIENCE, "what is under way is not fetched twice too soon"
+        takers.add(source)
         assert len(takers) <= MOST_TAKERS
         return (source, number)
 
@@ -56,7 +59,7 @@ class Queue(RuleBasedStateMachine):
             return
         source, number = pair
         losers = self.queue.arrived(number, source)
-        assert sorted(losers) == sorted(set(self.under_way.pop(number)) - {source})
+        assert sorted(losers) == sorted(self.under_way.pop(number) - {source})
         self.missing.discard(number)
 
     @rule(pair=st.runner().flatmap(lambda self: st.sampled_from(self.pairs() or [None])))  # type: ignore[attr-defined]
@@ -65,7 +68,7 @@ class Queue(RuleBasedStateMachine):
             return
         source, number = pair
         self.queue.give_back(number, source)
-        del self.under_way[number][source]
+        self.under_way[number].remove(source)
         if not self.under_way[number]:
             del self.under_way[number]
 

@@ -78,14 +78,6 @@ def test_a_lie_that_was_noted_by_a_clock_years_ahead_is_forgotten_once_the_clock
     assert standing.lied(ONE) is None
 
 
-def test_what_a_server_made_a_reason_of_is_shown_in_one_line() -> None:
-    standing = Standing()
-    standing.note_lie(ONE, "first\nsecond \x1b[2J \ud800")
-    lie = standing.lied(ONE)
-    assert lie is not None
-    assert lie.isprintable()
-
-
 def test_honest_providers_are_forgotten_before_liars_and_never_more_than_so_many_are_known(tmp_path: Path) -> None:
     path = tmp_path / "standing.json"
     standing = Standing(path)
