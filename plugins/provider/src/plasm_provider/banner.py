@@ -26,6 +26,7 @@ def banner(provider: Provider) -> Iterator[str]:
             yield f"NOT served, being {state.value}: {', '.join(paths)}"
     for name, said in sorted(provider.advertising.states.items()):
         yield f"{_NAMES.get(name, name)}: {_described(provider, name) if said == RUNNING else f'not running, {said}'}"
+    yield from (f"others join through {address}" for address in _addresses(provider))
     if offer.published is None:
         return
     yield f"until {offer.published.expires:%Y-%m-%d %H:%M} UTC what is signed holds; the root of trust has SHA-256"
@@ -59,7 +60,14 @@ def document(provider: Provider) -> dict[str, Any]:
         "root_sha256": offer.published.root_fingerprint if offer.published is not None else None,
         "root_path": f"metadata/{offer.first_root}" if offer.published is not None else None,
         "advertised": dict(provider.advertising.states),
+        "p2p": list(_addresses(provider)),
     }
+
+
+def _addresses(provider: Provider) -> Iterator[str]:
+    """Multiaddrs of this provider's peer, of which a client gives one to ``phase-discover --bootstrap``."""
+    for _, transport in provider.advertising.network.transports:
+        yield from transport.addresses
 
 
 def _described(provider: Provider, name: str) -> str:
