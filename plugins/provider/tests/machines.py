@@ -23,7 +23,7 @@ class Machine:
     home: Path
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PLASM_")}
         return {**kept, "PLASM_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
 
@@ -32,7 +32,7 @@ class Machine:
         words = [str(each) for each in arguments]
         program = [str(Path(sys.executable).with_name(words[0]))] if words[0].startswith("phase-") else []
         command = [*program, *words[1:]] if program else [sys.executable, "-m", "plasm", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=self._environment)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=self.environment)
 
     @contextlib.contextmanager
     def provides(self, *arguments: object, advertises: bool = False) -> Iterator[Running]:
@@ -44,7 +44,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=self._environment,
+            env=self.environment,
         )
         watchdog = threading.Timer(READY_SECONDS, process.kill)
         watchdog.start()
