@@ -19,7 +19,7 @@ from plasm_provider.httpd.ranges import Span
 
 SLICE_BYTES: Final = 2**20
 """Of one call to sendfile: below a millisecond where the file is in memory, and larger ones gain nothing
-(``specs/decisions/0009-the-provider's-http-server.md``)."""
+(``specs/decisions/0009-the-providers-http-server.md``)."""
 _READERS: Final = 4
 """Slices that are read from a disk at once."""
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
