@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
 from typing import Any
 
@@ -13,7 +14,7 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from plasm_libp2p import muxed_stream, wire, yamux
 
-from plasm.ports import Stream, StreamBroken
+from plasm.ports import DialFailed, Stream, StreamBroken
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +50,29 @@ async def test_garbage_on_the_port_harms_nobody(net: Any, garbage: bytes) -> Non
                 await stream.send_all(garbage)
             await stream.aclose()
         await net.answers(honest, server)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2], ids=["at once", "after the version", "in the handshake"])
+async def test_a_peer_that_resets_while_it_is_dialed_is_one_that_could_not_be_reached(net: Any, answers: int) -> None:
+    said = [b"\x13/multistream/1.0.0\n", b"\x07/noise\n"][:answers]
+
+    async def reset(stream: trio.SocketStream) -> None:
+        for word in said:
+            await stream.send_all(word)
+        # Until the last of what these words call for has come; then with a reset in place of an end.
+        received = b""
+        while len(received) < [1, 21, 60][answers] and (data := await stream.receive_some(4096)):
+            received += data
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery, net.transport(()) as client, net.transport() as other:
+        listeners = await nursery.start(trio.serve_tcp, reset, 0)
+        port = listeners[0].socket.getsockname()[1]
+        for _ in range(20):
+            with pytest.raises(DialFailed):
+                await client.open_stream(other.peer, [f"/ip4/127.0.0.1/tcp/{port}/p2p/{other.peer}"], net.ECHO)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_that_sends_without_end_before_it_is_known_is_cut_off(net: Any) -> None:

@@ -15,7 +15,7 @@ from libp2p.abc import IRawConnection, ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.keys import KeyPair, PrivateKey, PublicKey
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
-from libp2p.io.exceptions import ConnectionClosedError
+from libp2p.io.exceptions import ConnectionClosedError, IOException
 from libp2p.peer.id import ID
 from libp2p.security.exceptions import HandshakeFailure
 from libp2p.security.noise.exceptions import NoiseFailure
@@ -128,13 +128,13 @@ class NoiseSecurity(Transport):
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         try:
             return self._session(conn, await super().secure_inbound(conn))
-        except (NoiseFailure, ValueError) as error:
+        except (NoiseFailure, IOException, ValueError) as error:
             raise HandshakeFailure("the Noise handshake failed") from error
 
     async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
         try:
             session = self._session(conn, await super().secure_outbound(conn, peer_id))
-        except (NoiseFailure, ValueError) as error:
+        except (NoiseFailure, IOException, ValueError) as error:
             raise HandshakeFailure("the Noise handshake failed") from error
         if session.get_remote_peer() != peer_id:
             raise HandshakeFailure("another peer answered")

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, ISecureConn
 from libp2p.custom_types import StreamHandlerFn, TProtocol
+from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -170,7 +171,8 @@ class PhaseSwarm(Swarm):
                         return await self._dial_one(peer, candidate)
                 except trio.TooSlowError:
                     failures.append(f"{candidate}: no answer in {self._options.dial_timeout_seconds:g} s")
-                except (OSError, SwarmException) as error:
+                # Whatever py-libp2p makes of a peer that misbehaves: that address does not work.
+                except (OSError, BaseLibp2pError) as error:
                     failures.append(f"{candidate}: {error}")
         if refusals and not failures:
             raise AddressRefused("; ".join(refusals))
