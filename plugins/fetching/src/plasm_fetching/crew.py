@@ -1,4 +1,4 @@
-"""The sources of one fetch at work, a thread to each, and the thread that hashes the whole behind them."""
+"""The sources of one fetch at work, a thread to each, and those that hash and sync the whole behind them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _JOIN_SECONDS = 5.0
 _UNKNOWN_PATIENCE = 1.0
 _LEAST_PATIENCE = 0.05
 _HASHED_AT_ONCE = 4 * 2**20
+_SYNCED_AT_ONCE = 64 * 2**20
 _RATE_WEIGHT = 0.3
 
 
@@ -96,12 +97,13 @@ class Crew:
         jobs: list[Callable[[], None]] = [
             *(lambda member=member: self._work(member, artifact, partial, queue) for member in self._members),
             lambda: self._hash(artifact, partial, queue),
+            lambda: self._sync(partial, queue),
         ]
         threads = [threading.Thread(target=self._guarded, args=(job,), daemon=True) for job in jobs]
         try:
             for thread in threads:
                 thread.start()
-            self._watch(artifact, queue, stop, resumed, threads)
+            self._watch(artifact, queue, stop, resumed, threads[: len(self._members)])
         finally:
             with self._changed:
                 self._over = True
@@ -134,13 +136,13 @@ class Crew:
         queue: PieceQueue,
         stop: threading.Event,
         resumed: int,
-        threads: Sequence[threading.Thread],
+        workers: Sequence[threading.Thread],
     ) -> None:
         """Report until it is over, one way or the other."""
         rate, told, counted = 0.0, time.monotonic(), 0
         while True:
             with self._changed:
-                working = any(thread.is_alive() for thread in threads[:-1])
+                working = any(thread.is_alive() for thread in workers)
                 over = self._digest is not None or self._fatal is not None or stop.is_set()
                 if not over and (working or queue.finished):
                     self._changed.wait(_TICK)
@@ -267,6 +269,18 @@ class Crew:
         with self._changed:
             self._digest = digest.hexdigest()
             self._changed.notify_all()
+
+    def _sync(self, partial: Partial, queue: PieceQueue) -> None:
+        """Write to the disk while more is coming: what is left for the end is soon done."""
+        synced = 0
+        while True:
+            with self._changed:
+                while (there := sum(source.brought for source in self.sources)) - synced < _SYNCED_AT_ONCE:
+                    if self._over or queue.finished:
+                        return
+                    self._changed.wait(_TICK)
+            partial.sync()
+            synced = there
 
 
 def _ready(artifact: Artifact, queue: PieceQueue) -> int:

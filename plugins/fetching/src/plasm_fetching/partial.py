@@ -20,6 +20,9 @@ MOST_PIECE_BYTES: Final = 64 * 2**20
 _SPARE_BYTES = 16 * 2**20
 """Of the disk that stay free: a full disk harms more than this one file."""
 _BUFFER = 4 * 2**20
+_WRITTEN_AT_ONCE = 16 * 1024
+"""For larger writes the kernel looks for long runs of free memory, which a virtual machine may have to ask its host
+for: that costs more than the calls that are saved."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -69,7 +72,7 @@ class Partial:
         """Put `data` at `offset`. Raises :exc:`DiskFull` or :exc:`DiskFailed`."""
         with self._failures():
             while data:
-                written = os.pwrite(self._descriptor, data, offset)
+                written = os.pwrite(self._descriptor, data[:_WRITTEN_AT_ONCE], offset)
                 data, offset = data[written:], offset + written
 
     def read(self, view: memoryview, offset: int) -> int:
@@ -124,6 +127,11 @@ class Partial:
                     " make room and fetch again, which goes on from here"
                 )
             os.ftruncate(self._descriptor, self._artifact.size)
+
+    def sync(self) -> None:
+        """Have on the disk what was written so far. Raises :exc:`DiskFull` or :exc:`DiskFailed`."""
+        with self._failures():
+            os.fdatasync(self._descriptor)
 
     def publish(self) -> None:
         """Put the file in its place, whole and on the disk. Raises :exc:`DiskFailed`."""
