@@ -11,12 +11,13 @@ import io
 import re
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
+
+from plasm_fetching.sockets import PlainSocket, TimedSocket, TlsSocket, tls_context
 
 USER_AGENT: Final = "plasm-fetching/0.1"
 LONGEST_URL: Final = 2048
@@ -118,56 +119,6 @@ def parse_url(url: str) -> Url:
     return Url(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], target)
 
 
-class _Timed:
-    """A socket whose every read and write ends by a deadline, and waits for no more than so long in between."""
-
-    deadline: float = float("inf")
-    stall: float = float("inf")
-
-    def _left(self) -> float:
-        left = min(self.stall, self.deadline - time.monotonic())
-        if left <= 0:
-            raise TimeoutError("timed out")
-        return min(left, 86400.0)
-
-    def recv_into(self, *arguments: Any, **keywords: Any) -> int:
-        self.settimeout(self._left())  # type: ignore[attr-defined]
-        received: int = super().recv_into(*arguments, **keywords)  # type: ignore[misc]
-        return received
-
-    def sendall(self, *arguments: Any, **keywords: Any) -> None:
-        self.settimeout(self._left())  # type: ignore[attr-defined]
-        super().sendall(*arguments, **keywords)  # type: ignore[misc]
-
-
-class _Socket(_Timed, socket.socket):
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """Much at once: to wake up for each packet costs more than the packets themselves."""
-        # What is larger than a reader's own buffer goes straight to where it was asked for, and is a body.
-        if (nbytes or len(buffer)) > io.DEFAULT_BUFFER_SIZE:
-            flags |= socket.MSG_WAITALL
-        # The kernel does the waiting (socket(7), SO_RCVTIMEO), and hands out what there is when the time is over.
-        seconds, fraction = divmod(self._left(), 1.0)
-        self.settimeout(None)
-        self.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6) or 1)
-        )
-        try:
-            return socket.socket.recv_into(self, buffer, nbytes, flags)
-        except BlockingIOError:
-            raise TimeoutError("timed out") from None
-
-
-class _TlsSocket(_Timed, ssl.SSLSocket):
-    pass
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.sslsocket_class = _TlsSocket
-    return context
-
-
 class Connection:
     """One connection to an origin, opened when it is needed and kept between requests. Not for two threads at once.
 
@@ -179,7 +130,7 @@ class Connection:
         self._allows = allows
         self._tls = tls
         self._http: http.client.HTTPConnection | None = None
-        self._socket: _Timed | None = None
+        self._socket: TimedSocket | None = None
         self._aborted = False
 
     def get(self, target: str, headers: Mapping[str, str] | None = None, *, deadline: float, stall: float) -> Response:
@@ -367,7 +318,7 @@ def parse_content_range(text: str, origin: str = "the server") -> tuple[int, int
     return first, last, size
 
 
-def _connect(url: Url, allows: Allows | None, tls: ssl.SSLContext | None, deadline: float, stall: float) -> _Timed:
+def _connect(url: Url, allows: Allows | None, tls: ssl.SSLContext | None, deadline: float, stall: float) -> TimedSocket:
     try:
         found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -380,15 +331,15 @@ def _connect(url: Url, allows: Allows | None, tls: ssl.SSLContext | None, deadli
         left = min(CONNECT_SECONDS, stall, deadline - time.monotonic())
         if left <= 0:
             raise Unreachable(f"{url.origin}: timed out")
-        opened = _Socket(family, kind, protocol)
+        opened = PlainSocket(family, kind, protocol)
         try:
             opened.settimeout(left)
             opened.connect(address)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if url.scheme != "https":
                 return opened
-            secured = (tls or _tls_context()).wrap_socket(opened, server_hostname=url.host)
-            assert isinstance(secured, _TlsSocket)
+            secured = (tls or tls_context()).wrap_socket(opened, server_hostname=url.host)
+            assert isinstance(secured, TlsSocket)
             return secured
         except OSError as error:
             opened.close()

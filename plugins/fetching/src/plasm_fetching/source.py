@@ -25,7 +25,7 @@ STALL_SECONDS: Final = 10.0
 SLOWEST: Final = 8 * 1024
 """Bytes per second: a source that is slower fails its piece, so that nothing is waited for without end."""
 _RATE_WEIGHT = 0.5
-_RECEIVE = 1024 * 1024
+_RECEIVE = 256 * 1024
 
 
 class Lied(FetchError):
