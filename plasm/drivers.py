@@ -82,7 +82,8 @@ class Driver(Generic[T_co]):
     """An implementation of a port under a name.
 
     `open` imports the library it stands on when it is called. `needs` names ports (``"signer"``) or drivers of a port
-    (``"transport:libp2p"``) that must be open before it. `offers` are the words that a profile may ban
+    (``"transport:libp2p"``) that must be open before it; `after` names ports that are open before it where they are
+    open anyway, and its scope gives it those too. `offers` are the words that a profile may ban
     (``"writes-disk"``, ``"public-network"``, ``"lan"``). `check` is called by ``plasm plugins --check`` in place of
     opening: it raises :exc:`DriverUnavailable` or :exc:`ImportError` where opening would fail.
     """
@@ -90,6 +91,7 @@ class Driver(Generic[T_co]):
     name: str
     open: Callable[[Scope, Any], AbstractAsyncContextManager[T_co]]
     needs: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
     offers: frozenset[str] = frozenset()
     backends: frozenset[str] = frozenset({"asyncio", "trio"})
     options: type[Options] = Options
@@ -104,6 +106,7 @@ class Service:
     name: str
     open: Callable[[Scope, Any], AbstractAsyncContextManager[object]]
     needs: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
     offers: frozenset[str] = frozenset()
     backends: frozenset[str] = frozenset({"asyncio", "trio"})
     options: type[Options] = Options

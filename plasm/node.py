@@ -134,7 +134,7 @@ async def _scope(
 ) -> Scope:
     registered = selected.registered
     dials = registered.port in _DIALS
-    provider = _Provider(registered.driver.needs, tuple(opened))
+    provider = _Provider(registered.driver.needs | registered.driver.after, tuple(opened))
     return Scope(
         home=await anyio.to_thread.run_sync(plan.home.folder, _folder_name(registered.port, registered.name)),
         allows=plan.allows,

@@ -263,6 +263,10 @@ def _in_opening_order(selection: _Selection, ports: Collection[str], hosts: bool
                 visit(selection.pull_in(port, name, driver))
             else:
                 visit_port(port, f"{driver.name} needs one")
+        for port in PORTS:
+            # Only from the top: where another needs this one, that need comes first.
+            if port in driver.driver.after and port in ports and not under_way[:-1]:
+                visit_port(port, "the command needs one")
         under_way.pop()
         ordered.append(driver)
 

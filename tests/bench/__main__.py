@@ -1,4 +1,4 @@
-"""``python -m tests.bench``: how fast, in one run beside the yardstick."""
+"""``python -m tests.bench``: how fast, in one run beside the yardsticks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import anyio
 from plasm.errors import leaves
 from tests.bench.amounts import FULL, QUICK
 from tests.bench.bare import WrongResult
-from tests.bench.measuring import measure
+from tests.bench.measuring import PARTS, measure
 from tests.bench.processes import ChildFailed
 
 _LEAST_MEMORY_JOBS = 100
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure Plasm beside Dask and Ray.")
+    parser = argparse.ArgumentParser(prog="bench", description="Measure Plasm beside Dask, Ray, nginx and curl.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and a smaller fleet")
+    parser.add_argument("--only", choices=PARTS, help="one part: jobs, or booting")
     parser.add_argument("--memory-jobs", type=int, metavar="N", help="while memory is watched; 0 leaves that out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
@@ -33,7 +34,8 @@ def main() -> int:
         amounts = replace(amounts, memory_jobs=arguments.memory_jobs)
     with tempfile.TemporaryDirectory(prefix="plasm-bench-") as folder:
         try:
-            report = anyio.run(measure, amounts, Path(folder), _say)
+            parts = (arguments.only,) if arguments.only else PARTS
+            report = anyio.run(measure, amounts, Path(folder), _say, parts)
         except KeyboardInterrupt:
             return 130
         except Exception as error:

@@ -138,6 +138,17 @@ async def test_a_driver_can_ask_for_all_that_is_open_for_what_it_needs(workshop:
         assert list(scope.require_all(Signer)) == []  # type: ignore[type-abstract]
 
 
+async def test_a_driver_that_comes_after_a_port_is_given_what_is_open_for_it(workshop: Workshop) -> None:
+    drivers = [
+        ("store", workshop.driver("http", after=frozenset({"discovery"}))),
+        ("discovery", workshop.driver("dht")),
+    ]
+    async with open_plan(plan_of(drivers)):
+        scope = workshop.things["http"].scope
+        assert list(scope.require_all(Discovery)) == [workshop.things["dht"]]  # type: ignore[type-abstract, comparison-overlap]
+        assert list(scope.require_all(Transport)) == []  # type: ignore[type-abstract]
+
+
 async def test_addresses_go_to_those_who_dial_and_to_nobody_else(workshop: Workshop) -> None:
     plan = plan_of([(port, workshop.driver(f"a-{port}")) for port in ORDER])
     async with open_plan(plan, listen=["/ip4/127.0.0.1/tcp/0"], bootstrap=["/x"]):

@@ -244,6 +244,13 @@ def test_a_needed_driver_joins_the_one_that_was_named_for_its_port(stocked: Plug
     assert names(plan) == ["signer:file", "transport:quic", "transport:tcp", "discovery:dht"]
 
 
+def test_a_driver_that_comes_after_a_port_waits_for_it_only_where_it_is_opened(stocked: Plugins) -> None:
+    stocked.add("network-store", {"store": [driver("http", after=frozenset({"discovery"}))]})
+    ordered = names(plan_of(stocked, ports=NODE, cli=["fs", "http"]))
+    assert ordered.index("store:fs") < ordered.index("discovery:dht") < ordered.index("store:http")
+    assert names(plan_of(stocked, ports=["store"], cli=["fs", "http"])) == ["store:fs", "store:http"]
+
+
 def test_what_is_banned_is_not_pulled_in(stocked: Plugins) -> None:
     stocked.add("cache", {"runtime": [driver("caching", needs=frozenset({"store:fs"}))]})
     error = refusal(stocked, ports=["runtime"], cli=["caching"], profile="private")

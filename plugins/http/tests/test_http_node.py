@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.e2e.processes import ROOT, Cli, running_node
+from plasm.host import architecture
+from tests.e2e.processes import ROOT, Cli, clean_environment, running_node
 
 from .conftest import Provider
 
@@ -37,6 +41,29 @@ def test_a_node_runs_a_module_from_a_provider_and_keeps_it(provider: Provider, t
         assert (again.returncode, again.stdout) == (0, b"ti tuohtiw"), again.stderr
 
 
+def test_a_node_finds_who_serves_it_with_nothing_configured(tmp_path: Path):
+    folder = tmp_path / "artifacts" / "stable" / architecture()
+    folder.mkdir(parents=True)
+    module = (ROOT / "examples" / "hello.wasm").read_bytes()
+    (folder / "hello.wasm").write_bytes(module)
+    serve = ["serve", "--artifacts", str(tmp_path / "artifacts"), "--bind", "127.0.0.1", "--port", "0", "--no-dht"]
+    provider = subprocess.Popen(
+        [sys.executable, "-m", "plasm", *serve],
+        stdout=subprocess.PIPE,
+        env=clean_environment(tmp_path / "provider"),
+    )
+    try:
+        assert provider.stdout is not None
+        assert provider.stdout.readline().startswith(b"ready ")
+        with running_node(tmp_path / "node", options=("--plugins", "mdns,wasmtime,fs,http")) as node:
+            digest = f"sha256:{hashlib.sha256(module).hexdigest()}"
+            done = Cli(tmp_path / "client")("submit", "--peer", node.address, digest, stdin=b"found")
+    finally:
+        provider.kill()
+        provider.communicate()
+    assert (done.returncode, done.stdout) == (0, b"dnuof"), done.stderr
+
+
 def test_run_takes_a_module_from_a_provider(provider: Provider, tmp_path: Path):
     digest = provider.put((ROOT / "examples" / "hello.wasm").read_bytes())
     home = tmp_path / "home"
@@ -51,4 +78,7 @@ def test_a_node_without_a_provider_says_how_to_name_one(tmp_path: Path):
     assert done.returncode == 125
     (line,) = done.stderr.decode().splitlines()
     assert "store:http" in line
-    assert line.endswith('no provider is named; write providers = ["http://HOST:PORT/"] into the table [store.http]')
+    assert line.partition(": ")[2].partition("cannot be opened: ")[2] == (
+        "no provider is named, and no discovery is open;"
+        ' write providers = ["http://HOST:PORT/"] into the table [store.http]'
+    )

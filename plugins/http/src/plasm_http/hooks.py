@@ -20,6 +20,10 @@ class HttpOptions(Options, frozen=True, kw_only=True):
 
     providers: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """Where content is served as ``sha256/HEX``: ``http://HOST:PORT/``, the one to be asked first in front."""
+    channel: Annotated[str, Meta(max_length=63)] = "stable"
+    """Besides, whoever is found to serve this boot channel for `arch`, where a discovery is open; empty for nobody."""
+    arch: Annotated[str, Meta(max_length=63)] = ""
+    """``x86_64`` or ``arm64``; empty for this machine's."""
     tries: Annotated[int, Meta(ge=1, le=64)] = 3
     """How many providers are asked for one content."""
     timeout_seconds: Annotated[float, Meta(gt=0, le=3600)] = 10.0
@@ -47,6 +51,8 @@ def plasm_stores() -> Sequence[Driver[Store]]:
             # ``local`` the scope's address filter stands before each connection: a provider on the link can be used,
             # which a ban of the driver as a whole would take away, and one elsewhere cannot.
             offers=frozenset(),
+            # Not needed: who runs a program here, and has providers named, opens no network for it.
+            after=frozenset({"transport", "discovery"}),
             options=HttpOptions,
             summary="content by its digest from providers on the network",
         ),

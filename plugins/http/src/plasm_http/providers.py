@@ -12,6 +12,8 @@ LIE_SECONDS: Final = 3600.0
 FAILURE_SECONDS: Final = 5.0
 """For which one that could not be reached, or made no sense, is not asked: it costs each question its deadline."""
 MOST_ABSENT: Final = 1024
+MOST_FOUND: Final = 16
+"""Of providers that nobody named: who is found is a stranger."""
 
 
 class Providers:
@@ -25,6 +27,15 @@ class Providers:
         self._absent: OrderedDict[str, float] = OrderedDict()
         self._absent_seconds = absent_seconds
         self._now = now
+        self._named = len(self._order)
+
+    def found(self, base: str) -> None:
+        """`base` says that it serves something: it is asked after all others."""
+        if base not in self._order and len(self._order) < self._named + MOST_FOUND:
+            self._order.append(base)
+
+    def __len__(self) -> int:
+        return len(self._order)
 
     def awake(self) -> list[str]:
         """Those that may be asked, the one that had something last in front."""

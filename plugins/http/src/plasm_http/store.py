@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,9 +14,23 @@ import anyio.to_thread
 from plasm_fetching.http import Absent, FetchError, InvalidUrl, TooMuch
 
 from plasm.drivers import AddressFilter, DriverUnavailable, Scope
-from plasm.ports import Corrupt, Digest, Entry, NotStored, Store, StoreError, StoreWriter, TooLarge
+from plasm.errors import ungrouped
+from plasm.ports import (
+    BootTopic,
+    Corrupt,
+    Digest,
+    Discovery,
+    Entry,
+    NotStored,
+    Store,
+    StoreError,
+    StoreWriter,
+    TooLarge,
+    Transport,
+)
 from plasm_http.asking import Lied, Question, parse_base
 from plasm_http.hooks import HttpOptions
+from plasm_http.looking import Looking
 from plasm_http.providers import Providers
 
 FETCHED_AT_ONCE: Final = 4
@@ -31,8 +46,11 @@ class HttpStore:
 
     writable = False
 
-    def __init__(self, providers: Providers, options: HttpOptions, allows: AddressFilter) -> None:
+    def __init__(
+        self, providers: Providers, options: HttpOptions, allows: AddressFilter, looking: Looking | None = None
+    ) -> None:
         self._providers = providers
+        self._seeking = looking
         self._options = options
         self._allows = allows
         self._fetching = anyio.CapacityLimiter(FETCHED_AT_ONCE)
@@ -41,9 +59,13 @@ class HttpStore:
     async def has(self, digest: Digest) -> bool:
         """Whether a provider says that it has the content, and that it is short enough. Raises :exc:`StoreError`."""
         try:
-            await self._first(digest, lambda question: question.size(self._options.max_bytes), self._looking)
+            # Whoever offers a job waits for this: not one deadline after another.
+            with anyio.fail_after(self._options.timeout_seconds):
+                await self._first(digest, lambda question: question.size(self._options.max_bytes), self._looking)
         except (NotStored, TooLarge):
             return False
+        except TimeoutError:
+            raise StoreError(f"no provider answered within {self._options.timeout_seconds:g} s") from None
         return True
 
     async def get(self, digest: Digest, max_bytes: int) -> bytes:
@@ -63,6 +85,8 @@ class HttpStore:
         """The first provider with an answer to `ask`, and that. Raises :exc:`StoreError`."""
         hexadecimal = _hexadecimal(digest)
         problem: StoreError | None = None
+        if self._seeking is not None and not len(self._providers):
+            await self._seeking.somebody()
         async with limiter:
             # Asked in here: whoever waited for another to ask the same has its answer.
             if self._providers.is_absent(hexadecimal):
@@ -128,19 +152,37 @@ def _hexadecimal(digest: Digest) -> str:
 
 @asynccontextmanager
 async def http_store(scope: Scope, options: HttpOptions) -> AsyncIterator[Store]:
-    """The providers that `options` name, none of which is asked yet.
+    """The providers that `options` name, and those that are found where a discovery is open.
 
-    Raises :exc:`DriverUnavailable` where there is none, or where one has no URL that can be asked.
+    Raises :exc:`DriverUnavailable` where nobody is named and nobody can be found, or where one has no URL that can be
+    asked.
     """
-    if not options.providers:
+    discoveries = scope.require_all(Discovery) if options.channel else ()
+    if not (options.providers or discoveries):
         raise DriverUnavailable(
-            "no provider is named", 'write providers = ["http://HOST:PORT/"] into the table [store.http]'
+            "no provider is named, and no discovery is open",
+            'write providers = ["http://HOST:PORT/"] into the table [store.http]',
         )
     try:
         bases = [parse_base(url) for url in options.providers]
     except InvalidUrl as error:
         raise DriverUnavailable(str(error), "mend providers in the table [store.http]") from None
-    yield HttpStore(Providers(bases, options.absent_seconds), options, scope.allows)
+    providers = Providers(bases, options.absent_seconds)
+    if not discoveries:
+        yield HttpStore(providers, options, scope.allows)
+        return
+    looking = Looking(providers)
+    topic = BootTopic(options.channel, options.arch or _architecture())
+    with ungrouped():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(looking.run, scope.require_all(Transport), discoveries, topic, scope.allows)
+            yield HttpStore(providers, options, scope.allows, looking)
+            tasks.cancel_scope.cancel()
+
+
+def _architecture() -> str:
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
 
 
 _: type[Store] = HttpStore
