@@ -31,7 +31,7 @@ _QUICK_BYTES = 128 * 2**20
 _LIMIT = 20
 """MB per second of a limited provider, as nginx counts: 2**20 bytes."""
 _LIMITED_BYTES = 192 * 2**20
-_QUICK_LIMITED_BYTES = 48 * 2**20
+_QUICK_LIMITED_BYTES = 96 * 2**20
 _SECONDS = 120.0
 _START_SECONDS = 10.0
 _SERVER = """    server {{ listen 127.0.0.1:{port}; root {root}; {more} }}"""
