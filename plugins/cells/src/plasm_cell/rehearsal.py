@@ -12,10 +12,10 @@ import json
 import os
 import resource
 
-from . import lockdown
+from . import lockdown, pages
 from .cell import serve
 from .engine import Engine, Machine, Refused
-from .frames import PREFIX, CellSocket, Closed, encode, send_with_descriptors, write_all
+from .frames import PREFIX, CellSocket, Closed, encode, encode_json, send_with_descriptors, write_all
 
 _REFUSED = 3
 _TIMES = 12
@@ -48,54 +48,83 @@ _JOB = {
 }
 
 
-def rehearse(engine: Engine, machine: Machine, parent: int) -> None:
-    """An engine that takes no WebAssembly, as in tests, is spared that. Raises what a run raises."""
+def rehearse(engine: Engine, machine: Machine, parent: int) -> bytes | None:
+    """Run a small program some times: its artifact. Raises what a run raises.
+
+    An engine that takes no WebAssembly, as in tests, is spared that.
+    """
     artifact = _compiled(engine)
     if artifact is None:
-        return
+        return None
+    limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)}
     for _ in range(_TIMES):
         lockdown.rehearse(parent)
-    limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)}
-    ours, theirs = _socket.socketpair()
-    node = CellSocket(theirs.detach())
-    try:
-        for number in range(_TIMES):
-            _ask(ours, number, artifact)
-        ours.shutdown(_socket.SHUT_WR)
+    with _Asked(artifact, _TIMES) as asked:
+        try:
+            asked.answer(machine)
+        finally:
+            for kind, limit in limits.items():
+                resource.setrlimit(kind, limit)
+        asked.check()
+    return artifact
+
+
+def copy_when_forked(machine: Machine, artifact: bytes) -> None:
+    """From now on each fork copies what a cell writes to while it runs such a program."""
+    here = os.getpid()
+    with _Asked(artifact, 1) as asked:
+
+        def run() -> None:
+            lockdown.rehearse(here)
+            asked.answer(machine)
+
+        pages.copy_when_forked(run)
+
+
+class _Asked:
+    """Jobs of the small program on a socket, from which nobody has taken them yet."""
+
+    def __init__(self, artifact: bytes, jobs: int) -> None:
+        self._jobs = jobs
+        self._ours, theirs = _socket.socketpair()
+        self._node = CellSocket(theirs.detach())
+        for number in range(jobs):
+            self._ask(number, artifact)
+        self._ours.shutdown(_socket.SHUT_WR)
+
+    def __enter__(self) -> _Asked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.close()
+        self._node.close()
+
+    def _ask(self, number: int, artifact: bytes) -> None:
+        """As the node does. Each frame is read by itself, since it brings a descriptor."""
+        forget = [str(number - 1)] if number else []
+        job = {**_JOB, "module": str(number), "artifact_bytes": len(artifact), "forget": forget}
+        descriptor = os.memfd_create("rehearsal")
+        try:
+            write_all(descriptor, artifact)
+            send_with_descriptors(self._ours, encode(encode_json(job).encode(), 8) + b"rehearse", descriptor)
+        finally:
+            os.close(descriptor)
+
+    def answer(self, machine: Machine) -> None:
         with contextlib.suppress(Closed):
-            serve(node, machine, lockdown.data_bytes())
-        _check(ours)
-    finally:
-        ours.close()
-        node.close()
-        for kind, limit in limits.items():
-            resource.setrlimit(kind, limit)
+            serve(self._node, machine, lockdown.data_bytes())
 
-
-def _ask(connection: _socket.socket, number: int, artifact: bytes) -> None:
-    """Send a job with its module, as the node does; each frame is read by itself, since it brings a descriptor."""
-    forget = [str(number - 1)] if number else []
-    job = {**_JOB, "module": str(number), "artifact_bytes": len(artifact), "forget": forget}
-    encoded = json.dumps(job).encode()
-    descriptor = os.memfd_create("rehearsal")
-    try:
-        write_all(descriptor, artifact)
-        send_with_descriptors(connection, encode(encoded, 8) + b"rehearse", descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _check(connection: _socket.socket) -> None:
-    """Look at what was answered. Raises :exc:`RuntimeError`."""
-    answers = connection.recv(1 << 20)
-    for _ in range(_TIMES):
-        for kind in ("begun", "outcome"):
-            header_length, body_length = PREFIX.unpack_from(answers)
-            begin = PREFIX.size + header_length
-            reply = json.loads(answers[PREFIX.size : begin])
-            body, answers = answers[begin : begin + body_length], answers[begin + body_length :]
-            if reply["kind"] != kind or (kind == "outcome" and body != b"rehearse"):
-                raise RuntimeError(f"the engine does not run a small program: {reply}")
+    def check(self) -> None:
+        """Look at what was answered. Raises :exc:`RuntimeError`."""
+        answers = self._ours.recv(1 << 20)
+        for _ in range(self._jobs):
+            for kind in ("begun", "outcome"):
+                header_length, body_length = PREFIX.unpack_from(answers)
+                begin = PREFIX.size + header_length
+                reply = json.loads(answers[PREFIX.size : begin])
+                body, answers = answers[begin : begin + body_length], answers[begin + body_length :]
+                if reply["kind"] != kind or (kind == "outcome" and body != b"rehearse"):
+                    raise RuntimeError(f"the engine does not run a small program: {reply}")
 
 
 def _compiled(engine: Engine) -> bytes | None:

@@ -30,7 +30,7 @@ from . import cell, lockdown
 from .frames import MAX_MESSAGE, CellSocket, descriptors_of, encode_json, one_line, send_with_descriptors
 from .heap import fill_gaps
 from .lockdown import CELL_SOCKET, Walls
-from .rehearsal import rehearse
+from .rehearsal import copy_when_forked, rehearse
 
 
 def main(descriptor: str, parent: str, role: str, engine_name: str) -> None:
@@ -53,8 +53,7 @@ def main(descriptor: str, parent: str, role: str, engine_name: str) -> None:
 def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
     engine = importlib.import_module(engine_name)
     machine = engine.machine() if role == "run" else None
-    if machine is not None:
-        rehearse(engine, machine, parent)
+    rehearsed = rehearse(engine, machine, parent) if machine is not None else None
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError(f"the engine {engine_name} starts threads, which no fork survives")
     control.send({"kind": "loaded", "system_calls": list(engine.system_calls())})
@@ -70,6 +69,8 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
     fill_gaps()
     gc.freeze()
     gc.disable()
+    if machine is not None and rehearsed is not None:
+        copy_when_forked(machine, rehearsed)
     data_bytes = lockdown.data_bytes()
     lockdown.enter_warm(walls, parent)
     control.send({"kind": "ready"})
