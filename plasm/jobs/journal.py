@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +36,19 @@ _IS_UNFINISHED = "state IN ('transferring', 'queued', 'running')"
 _ANY_SIZE = 2**62
 ENDED_JOBS = 100_000
 """Of jobs that have ended, however small what is kept of them is, no more than this are remembered."""
-_EVICT = """
-DELETE FROM jobs WHERE id IN (
-    SELECT id FROM (
-        SELECT id, SUM({measure}) OVER (ORDER BY of_client, finished DESC, id) AS total FROM (
-            SELECT id, finished, held,
-                SUM({measure}) OVER (PARTITION BY client ORDER BY finished DESC, id) AS of_client
-            FROM jobs WHERE finished IS NOT NULL
-        )
-    ) WHERE total > ?
-) RETURNING id
+_ABOVE = """
+SELECT id, held FROM (
+    SELECT id, held, SUM({measure}) OVER (ORDER BY of_client, finished DESC, id) AS total FROM (
+        SELECT id, finished, held,
+            SUM({measure}) OVER (PARTITION BY client ORDER BY finished DESC, id) AS of_client
+        FROM jobs WHERE finished IS NOT NULL
+    )
+) WHERE total > ?
 """
+_PAST = "(finished < ? OR (state = 'transferring' AND accepted < ?))"
+_DELETED_ROWS = 256
+_DELETED_BYTES = 8 * 2**20
+"""In one transaction: jobs that are accepted meanwhile wait for it, and what it frees is held in memory until then."""
 _SELECT = "SELECT id, client, nonce, job, digest, module_size, input_size, runtime, accepted, state, attempts FROM jobs"
 
 
@@ -190,17 +192,39 @@ class Journal:
         journal loses its own results and not those of others.
         """
         now = time.time()
+        past = (now - keep_seconds, now - transfer_seconds)
+        gone = await self._delete(f"SELECT id, held FROM jobs WHERE {_PAST}", past, _PAST, past)  # noqa: S608
+        for measure, most in (("held", max_held_bytes), ("1", max_ended)):
+            gone += await self._delete(_ABOVE.format(measure=measure), (most,), "finished IS NOT NULL", ())
+        return gone
 
-        def delete(database: sqlite3.Connection) -> list[str]:
-            gone = database.execute(
-                "DELETE FROM jobs WHERE (finished < ?) OR (state = 'transferring' AND accepted < ?) RETURNING id",
-                (now - keep_seconds, now - transfer_seconds),
-            ).fetchall()
-            for measure, most in (("held", max_held_bytes), ("1", max_ended)):
-                gone += database.execute(_EVICT.format(measure=measure), (most,)).fetchall()
-            return [row[0] for row in gone]
+    async def _delete(
+        self, query: str, values: tuple[float, ...], still: str, still_values: tuple[float, ...]
+    ) -> list[str]:
+        """Delete the rows (id, held) of `query` of which `still` holds when their turn comes; the ids that went."""
+        rows: list[tuple[str, int]] = await self._database.read(lambda d: d.execute(query, values).fetchall())
+        gone: list[str] = []
+        for part in _in_parts(rows):
+            marks = ", ".join("?" * len(part))
+            statement = f"DELETE FROM jobs WHERE id IN ({marks}) AND {still} RETURNING id"  # noqa: S608
+            deleted = await self._database.write(
+                lambda d, statement=statement, part=part: d.execute(statement, (*part, *still_values)).fetchall()  # type: ignore[misc]
+            )
+            gone += [row[0] for row in deleted]
+        return gone
 
-        return await self._database.write(delete)
+
+def _in_parts(rows: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for identity, held in rows:
+        if part and (len(part) == _DELETED_ROWS or size + held > _DELETED_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(identity)
+        size += held
+    if part:
+        yield part
 
 
 def _ending(database: sqlite3.Connection, job_id: str, most_output: int | None) -> Ending | None:

@@ -228,6 +228,28 @@ async def test_a_sweep_forgets_results_whose_time_is_over():
         assert [each.id for each in await journal.listed()] == [accepted(2).id]
 
 
+async def test_who_has_a_job_accepted_does_not_wait_for_a_long_sweep():
+    async with open_journal(None) as journal:
+        for number in range(600):
+            await journal.accept(accepted(number), None)
+            await journal.ended(accepted(number).id, done())
+        ended = []
+
+        async def sweep() -> None:
+            gone = await journal.sweep(**SWEEP_NOTHING | {"keep_seconds": -1})
+            ended.append(len(gone))
+
+        async def accept() -> None:
+            await journal.accept(accepted(1000), None)
+            ended.append("accepted")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sweep)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(accept)
+        assert ended == ["accepted", 600]
+
+
 async def test_a_sweep_forgets_the_oldest_results_above_the_bound():
     async with open_journal(None) as journal:
         for number in (1, 2, 3):
