@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,36 +21,14 @@ from plasm_fetching.artifact import PIECE_BYTES, Artifact
 from tests.bench.amounts import Amounts
 from tests.bench.bare import WrongResult
 from tests.bench.figures import Report, Rounds
+from tests.bench.nginx import LIMIT, PORTS, nginx
 from tests.bench.processes import ROOT, ChildFailed
 
-_PROVIDERS = 3
 _LARGE_BYTES = 512 * 2**20
 _QUICK_BYTES = 128 * 2**20
-_LIMIT = 20
-"""MB per second of a limited provider, as nginx counts: 2**20 bytes."""
 _LIMITED_BYTES = 192 * 2**20
 _QUICK_LIMITED_BYTES = 96 * 2**20
 _SECONDS = 120.0
-_START_SECONDS = 10.0
-_SERVER = """    server {{ listen 127.0.0.1:{port}; root {root}; {more} }}"""
-_LIMITED = f"limit_rate {_LIMIT}m; sendfile_max_chunk 128k;"
-"""It pauses after each chunk: with long ones most of a piece would come in one go."""
-_NGINX = """daemon off;
-worker_processes 1;
-error_log {folder}/error.log;
-pid {folder}/nginx.pid;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    sendfile on;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{servers}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +52,7 @@ async def measure_fetching(amounts: Amounts, folder: Path, report: Report) -> No
     place = folder / "fetching"
     place.mkdir()
     quick = amounts.rounds == 1
-    async with _nginx(place) as (ports, limited):
+    async with nginx(place) as (ports, limited):
         large = await anyio.to_thread.run_sync(
             _publish, place, "large", _QUICK_BYTES if quick else _LARGE_BYTES, ports, limited
         )
@@ -88,11 +64,11 @@ async def measure_fetching(amounts: Amounts, folder: Path, report: Report) -> No
             report.say(f"fetching, round {number + 1} of {amounts.rounds}")
             await anyio.to_thread.run_sync(_round, place, large, small, rounds)
     report.add_all(rounds)
-    for count in (1, _PROVIDERS):
+    for count in (1, PORTS):
         ratio = report.ratio(_ours(count), _THEIRS)
         report.ask(f"fetch from {count}, by curl + sha256sum", ratio, 1.5, at_least=True)
-    ratio = report.ratio(_limited(_PROVIDERS), _limited(1))
-    report.ask(f"fetch from {_PROVIDERS} limited providers, by from one", ratio, 2.7, at_least=True)
+    ratio = report.ratio(_limited(PORTS), _limited(1))
+    report.ask(f"fetch from {PORTS} limited providers, by from one", ratio, 2.7, at_least=True)
 
 
 _THEIRS = "curl, then sha256sum"
@@ -103,17 +79,17 @@ def _ours(count: int) -> str:
 
 
 def _limited(count: int) -> str:
-    return f"fetch from {count}, each at {_LIMIT} MB/s"
+    return f"fetch from {count}, each at {LIMIT} MB/s"
 
 
 def _round(place: Path, large: _Served, small: _Served, rounds: Rounds) -> None:
     target = place / "target"
     rounds.note(_THEIRS, "MB/s", _rate(large, _curl(large, target)))
-    for count in (1, _PROVIDERS):
+    for count in (1, PORTS):
         seconds, said = _fetch(large, large.urls[:count], target)
         rounds.note(_ours(count), "MB/s", _rate(large, seconds))
         rounds.note(f"{_ours(count)}, its fsync alone", "ms", 1000 * said["synced"])
-    for count in (1, _PROVIDERS):
+    for count in (1, PORTS):
         seconds, said = _fetch(small, small.limited[:count], target)
         if len(said["by_source"]) != count:
             raise WrongResult(f"{count} providers were given, and {sorted(said['by_source'])} brought something")
@@ -180,48 +156,3 @@ def _publish(place: Path, name: str, size: int, ports: Sequence[int], limited: S
     facts.write_text(json.dumps(asdict(artifact)))
     urls, slow = ([f"http://127.0.0.1:{port}/{name}" for port in each] for each in (ports, limited))
     return _Served(artifact, facts, tuple(urls), tuple(slow))
-
-
-@contextlib.asynccontextmanager
-async def _nginx(place: Path) -> AsyncIterator[tuple[Sequence[int], Sequence[int]]]:
-    """One nginx, at ports that are providers and at ports that are limited ones. Raises :exc:`ChildFailed`."""
-    root = place / "files"
-    root.mkdir()
-    free = _free_ports(2 * _PROVIDERS)
-    ports, limited = free[:_PROVIDERS], free[_PROVIDERS:]
-    servers = [_SERVER.format(port=port, root=root, more="") for port in ports]
-    servers += [_SERVER.format(port=port, root=root, more=_LIMITED) for port in limited]
-    config = place / "nginx.conf"
-    # Its worker gives up root's rights, where it has them, and must get to the files.
-    as_root = "user root;\n" if os.geteuid() == 0 else ""
-    config.write_text(as_root + _NGINX.format(folder=place, servers="\n".join(servers)))
-    process = await anyio.open_process(["nginx", "-p", str(place), "-c", str(config)], start_new_session=True)
-    try:
-        await _answering(free, place)
-        yield ports, limited
-    finally:
-        with anyio.CancelScope(shield=True):
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
-            await process.aclose()
-
-
-async def _answering(ports: Sequence[int], place: Path) -> None:
-    try:
-        with anyio.fail_after(_START_SECONDS):
-            for port in ports:
-                while True:
-                    with contextlib.suppress(OSError):
-                        async with await anyio.connect_tcp("127.0.0.1", port):
-                            break
-                    await anyio.sleep(0.02)
-    except TimeoutError:
-        said = (place / "error.log").read_text(errors="replace")[-500:]
-        raise ChildFailed(f"nginx did not start: {said!r}") from None
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in bound]

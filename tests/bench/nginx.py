@@ -17,6 +17,8 @@ LIMIT = 20
 """MB per second of a limited port, as nginx counts: 2**20 bytes."""
 _START_SECONDS = 10.0
 _SERVER = """    server {{ listen 127.0.0.1:{port}; root {root}; {more} }}"""
+_LIMITED = f"limit_rate {LIMIT}m; sendfile_max_chunk 128k;"
+"""It pauses after each chunk: with long ones most of a piece would come in one go."""
 _NGINX = """daemon off;
 worker_processes 1;
 error_log {folder}/error.log;
@@ -43,7 +45,7 @@ async def nginx(place: Path) -> AsyncIterator[tuple[Sequence[int], Sequence[int]
     free = _free_ports(2 * PORTS)
     ports, limited = free[:PORTS], free[PORTS:]
     servers = [_SERVER.format(port=port, root=root, more="") for port in ports]
-    servers += [_SERVER.format(port=port, root=root, more=f"limit_rate {LIMIT}m;") for port in limited]
+    servers += [_SERVER.format(port=port, root=root, more=_LIMITED) for port in limited]
     config = place / "nginx.conf"
     # Its worker gives up root's rights, where it has them, and must get to the files.
     as_root = "user root;\n" if os.geteuid() == 0 else ""
