@@ -440,7 +440,19 @@ WITH_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("text", ["", "http://h/a b", "http://h/" + "x" * LONGEST_URL, *WITH_FAULTS])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://ho\tst/",
+        "http://host/a\nb",
+        " http://host/",
+        "http://host/a b",
+        "",
+        "http://h/a b",
+        "http://h/" + "x" * LONGEST_URL,
+        *WITH_FAULTS,
+    ],
+)
 def test_what_is_no_url_is_refused(text: str):
     with pytest.raises(InvalidUrl):
         parse_url(text)

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from plasm_http.hooks import HttpOptions, open_http, plasm_stores
-from plasm_http.providers import FAILURE_SECONDS, LIE_SECONDS, MOST_ABSENT, Providers
+from plasm_http.providers import FAILURE_SECONDS, LIE_SECONDS, MOST_ABSENT, MOST_FOUND, Providers
 
 from plasm.drivers import DriverUnavailable
 from plasm.jobs.modules import read_module
@@ -258,6 +258,17 @@ def test_what_is_remembered_of_absent_content_is_bounded():
     assert not providers.is_absent("0")
     assert providers.is_absent("1")
     assert providers.is_absent(str(MOST_ABSENT))
+
+
+def test_who_is_found_may_have_what_was_absent_and_strangers_are_bounded():
+    providers = Providers(["http://named/"], 15.0)
+    providers.note_absent("0" * 64)
+    providers.found("http://found/")
+    assert not providers.is_absent("0" * 64)
+    assert providers.awake() == ["http://named/", "http://found/"]
+    for number in range(100):
+        providers.found(f"http://{number}/")
+    assert len(providers) == 1 + MOST_FOUND
 
 
 def test_describing_the_driver_imports_no_http():

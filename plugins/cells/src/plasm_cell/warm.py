@@ -1,7 +1,8 @@
 """A warm parent: a process that has an engine imported and forks a cell for each socket that the node sends.
 
-Started by the node alone, as ``main(SOCKET, PARENT, ROLE, ENGINE)``; `ROLE` is ``run`` or ``compile``, `ENGINE` the
-name of a module that implements :class:`plasm_cell.engine.Engine`. Over the socket (``SOCK_SEQPACKET``) go messages of
+Started by the node alone, as ``main(SOCKET, PARENT, ROLE, ENGINE, COMPILER)``; `ROLE` is ``run`` or ``compile``, `ENGINE`
+the name of a module that implements :class:`plasm_cell.engine.Engine`, `COMPILER` that of one that it imports to
+compile, or nothing. Over the socket (``SOCK_SEQPACKET``) go messages of
 one JSON object each:
 
 - to the node ``{"kind": "loaded", "system_calls": [...]}`` once the engine is imported;
@@ -33,7 +34,7 @@ from .lockdown import CELL_SOCKET, Walls
 from .rehearsal import copy_when_forked, rehearse
 
 
-def main(descriptor: str, parent: str, role: str, engine_name: str) -> None:
+def main(descriptor: str, parent: str, role: str, engine_name: str, compiler: str) -> None:
     """Serve until the node closes the socket or ends."""
     lockdown.prepare(int(parent))
     if int(descriptor) != CELL_SOCKET:
@@ -42,6 +43,9 @@ def main(descriptor: str, parent: str, role: str, engine_name: str) -> None:
         os.close(int(descriptor))
     control = Control(CELL_SOCKET)
     try:
+        if compiler:
+            # Now: in a cell, where the engine would import it, no file can be opened.
+            importlib.import_module(compiler)
         _serve(control, int(parent), role, engine_name)
     except (BrokenPipeError, ConnectionResetError):
         pass

@@ -19,7 +19,7 @@ class EngineSpec:
     module: str
     """The name of a module that implements :class:`plasm_cell.engine.Engine`."""
     compiler: str = ""
-    """The name of the module that is imported to compile, where that is another one."""
+    """The name of a module that `module` imports to compile, and not to run."""
     paths: tuple[Path, ...] = ()
     """Folders to import it and what it imports from; nothing else but the standard library is found."""
     interpreter: str = sys.executable

@@ -33,7 +33,7 @@ from .channel import CellGone, Channel, Failed, Garbage, Ready, one_line
 from .spec import EngineSpec
 
 Role = Literal["run", "compile"]
-_START = "import sys; sys.path[:0] = sys.argv[5:]; from plasm_cell.warm import main; main(*sys.argv[1:5])"
+_START = "import sys; sys.path[:0] = sys.argv[6:]; from plasm_cell.warm import main; main(*sys.argv[1:6])"
 _MOST_CALLS = 64
 _ENDED = "ended while it started"
 
@@ -345,10 +345,10 @@ def spawn(engine: EngineSpec, role: Role) -> WarmParent:
         command.append("-B")
     if sys.pycache_prefix is not None:
         command += ["-X", f"pycache_prefix={sys.pycache_prefix}"]
-    module = engine.compiler if role == "compile" and engine.compiler else engine.module
+    compiler = engine.compiler if role == "compile" else ""
     home = Path(plasm_cell.__file__).parent.parent
     paths = list(dict.fromkeys(map(str, (*engine.paths, home))))
-    command += ["-c", _START, str(theirs.fileno()), str(os.getpid()), role, module, *paths]
+    command += ["-c", _START, str(theirs.fileno()), str(os.getpid()), role, engine.module, compiler, *paths]
     try:
         process = subprocess.Popen(
             command,

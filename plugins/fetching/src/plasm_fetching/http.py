@@ -99,6 +99,9 @@ def parse_url(url: str) -> Url:
     try:
         if len(url) > LONGEST_URL:
             raise ValueError("too long")
+        # The parser would drop line breaks and what stands in front: another URL than the one that was given.
+        if not url.isprintable() or " " in url:
+            raise ValueError("there is white space in it")
         parts = urlsplit(url)
         port = parts.port
         host = parts.hostname

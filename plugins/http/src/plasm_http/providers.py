@@ -33,6 +33,8 @@ class Providers:
         """`base` says that it serves something: it is asked after all others."""
         if base not in self._order and len(self._order) < self._named + MOST_FOUND:
             self._order.append(base)
+            # It may have what the others have not.
+            self._absent.clear()
 
     def __len__(self) -> int:
         return len(self._order)

@@ -8,25 +8,22 @@ from plasm_cell.modules import check
 from wasmtime import _bindings
 
 from . import library
-from .engine import system_calls
-from .settings import ENGINE_SETTINGS
-
-__all__ = ["compile_module", "system_calls"]
+from .settings import ENGINE_SETTINGS, Settings
 
 library.check(_bindings, ENGINE_SETTINGS)
 
 
-def compile_module(module: bytes) -> Compiled:
+def compiled(module: bytes, settings: Settings) -> Compiled:
     """See :meth:`plasm_cell.engine.Engine.compile_module`."""
     checked = check(module)
     config = wasmtime.Config()
-    for name, value in ENGINE_SETTINGS.items():
+    for name, value in settings.items():
         setattr(config, name, value)
     try:
-        compiled = wasmtime.Module(wasmtime.Engine(config), module)
+        made = wasmtime.Module(wasmtime.Engine(config), module)
     except wasmtime.WasmtimeError as error:
         raise Refused(f"not a valid WebAssembly module: {_reason(error)}") from None
-    return Compiled(bytes(compiled.serialize()), checked.starts)
+    return Compiled(bytes(made.serialize()), checked.starts)
 
 
 def _reason(error: wasmtime.WasmtimeError) -> str:

@@ -17,7 +17,7 @@ from plasm_cell.engine import TRAPS, Compiled, Ending, Limits
 from . import library
 from .library import FINALIZER, HOST_FUNCTION, ITEM_CONTENT, POINTER, RawValue
 from .memory import Memories, Region
-from .settings import ENGINE_SETTINGS, TABLE_ELEMENTS, TABLES
+from .settings import ENGINE_SETTINGS, TABLE_ELEMENTS, TABLES, Settings
 
 _NO_FUEL_LIMIT = (1 << 63) - 1
 _VALUE_BYTES = ctypes.sizeof(RawValue)
@@ -40,9 +40,9 @@ _view = ctypes.PYFUNCTYPE(ctypes.py_object, POINTER, ctypes.c_ssize_t, ctypes.c_
 def compile_module(module: bytes) -> Compiled:
     """See :meth:`plasm_cell.engine.Engine.compile_module`."""
     # The compiler is imported where it is used: what a warm parent has, each of its cells pays for.
-    from .compiling import compile_module as compiled
+    from .compiling import compiled
 
-    return compiled(module)
+    return compiled(module, ENGINE_SETTINGS)
 
 
 def system_calls() -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def system_calls() -> tuple[str, ...]:
 
 def machine() -> WasmtimeMachine:
     """See :meth:`plasm_cell.engine.Engine.machine`."""
-    return WasmtimeMachine()
+    return WasmtimeMachine(ENGINE_SETTINGS)
 
 
 class EngineError(Exception):
@@ -85,10 +85,11 @@ class Run:
 class WasmtimeMachine:
     """The engine of this process with the WASI functions defined, ready to load and run."""
 
-    def __init__(self) -> None:
-        self._lib = lib = library.load(ENGINE_SETTINGS)
+    def __init__(self, settings: Settings) -> None:
+        self._lib = lib = library.load(settings)
         self.memories = Memories(lib)
-        self._engine = self._made_engine()
+        self._engine = self._made_engine(settings)
+        self._counts_fuel = bool(settings["consume_fuel"])
         self._linker = lib.wasmtime_linker_new(self._engine)
         self._run: Run | None = None
         self._callbacks = [self._define(name, parameters) for name, parameters in wasi.FUNCTIONS.items()]
@@ -108,10 +109,10 @@ class WasmtimeMachine:
         self._fuel = ctypes.c_uint64()
         self._fuel_reference = ctypes.byref(self._fuel)
 
-    def _made_engine(self) -> int:
+    def _made_engine(self, settings: Settings) -> int:
         lib = self._lib
         config = lib.wasm_config_new()
-        for name, value in ENGINE_SETTINGS.items():
+        for name, value in settings.items():
             getattr(lib, library.setter(name))(config, value)
         lib.wasmtime_config_host_memory_creator_set(config, self.memories.creator)
         engine: int = lib.wasm_engine_new_with_config(config)
@@ -140,6 +141,8 @@ class WasmtimeMachine:
     def run(self, program: Program, layer: wasi.Wasi, limits: Limits) -> Ending:
         """See :meth:`plasm_cell.engine.Machine.run`."""
         lib = self._lib
+        if limits.fuel is not None and not self._counts_fuel:
+            raise EngineError("this engine counts no fuel")
         self.memories.begin(limits.memory_bytes)
         fuel = _NO_FUEL_LIMIT if limits.fuel is None else min(limits.fuel, _NO_FUEL_LIMIT)
         store = lib.wasmtime_store_new(self._engine, None, _NO_FINALIZER)
@@ -149,7 +152,8 @@ class WasmtimeMachine:
             lib.wasmtime_store_limiter(store, -1, TABLE_ELEMENTS, -1, TABLES, -1)
             instantiated, trap, error = self._execute(program, context, fuel)
             self._fuel.value = 0
-            lib.wasmtime_context_get_fuel(context, self._fuel_reference)
+            if self._counts_fuel:
+                lib.wasmtime_context_get_fuel(context, self._fuel_reference)
         finally:
             layer.memory = memoryview(b"")
             self._run = None
@@ -163,7 +167,7 @@ class WasmtimeMachine:
             error=error,
             out_of_fuel=trap == _OUT_OF_FUEL,
             refused_memory=self.memories.refused,
-            fuel=fuel - self._fuel.value,
+            fuel=fuel - self._fuel.value if self._counts_fuel else None,
             peak_memory_bytes=self.memories.peak,
         )
 
@@ -171,13 +175,14 @@ class WasmtimeMachine:
         """Whether it was instantiated, the trap's name, the engine's error."""
         lib, trap = self._lib, self._trap
         trap.value = None
-        # Instantiating costs fuel that differs between machines; it counts only where code of the module runs in it.
-        lib.wasmtime_context_set_fuel(context, fuel if program.starts else _NO_FUEL_LIMIT)
+        if self._counts_fuel:
+            # Instantiating costs fuel that differs between machines; it counts only where code of the module runs then.
+            lib.wasmtime_context_set_fuel(context, fuel if program.starts else _NO_FUEL_LIMIT)
         instance, trap_reference = self._instance_reference, self._trap_reference
         error = lib.wasmtime_instance_pre_instantiate(program.instance_pre, context, instance, trap_reference)
         if error or trap:
             return False, *self._taken(error)
-        if not program.starts:
+        if self._counts_fuel and not program.starts:
             lib.wasmtime_context_set_fuel(context, fuel)
         lib.wasmtime_instance_export_get(context, instance, b"_start", 6, self._item_reference)
         error = lib.wasmtime_func_call_unchecked(context, self._item_content, self._values_reference, 1, trap_reference)

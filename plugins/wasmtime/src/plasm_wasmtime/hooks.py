@@ -22,7 +22,7 @@ PLASM_API = 1
 
 def open_wasmtime(scope: Scope, options: WasmtimeOptions) -> AbstractAsyncContextManager[Runtime]:
     """Open the runtime; see :class:`plasm_cells.runtime.CellRuntime`. Raises :exc:`DriverUnavailable`."""
-    found = _find_engine()
+    found = _find_engine(count_fuel=options.count_fuel)
     from plasm_cells.runtime import open_runtime
 
     return open_runtime(scope, options, found)
@@ -30,27 +30,28 @@ def open_wasmtime(scope: Scope, options: WasmtimeOptions) -> AbstractAsyncContex
 
 def check() -> None:
     """Raises :exc:`DriverUnavailable` where cells cannot be started here, or not with every wall."""
-    _find_engine()
+    _find_engine(count_fuel=True)
     from plasm_cells.runtime import check_walls
 
     check_walls(WasmtimeOptions())
 
 
-def _find_engine() -> EngineSpec:
+def _find_engine(*, count_fuel: bool) -> EngineSpec:
     from plasm_cells.presence import find_engine, require_linux
     from plasm_cells.spec import EngineSpec
 
-    from .settings import CONFIGURATION
+    from .settings import configuration
 
     require_linux("wasmtime")
     engine = find_engine("wasmtime", "pip install 'wasmtime>=48,<51'")
     return EngineSpec(
         name="wasmtime",
         version=importlib.metadata.version("wasmtime"),
-        configuration=CONFIGURATION,
-        module="plasm_wasmtime.engine",
+        configuration=configuration(count_fuel=count_fuel),
+        module="plasm_wasmtime.engine" if count_fuel else "plasm_wasmtime.uncounted",
         compiler="plasm_wasmtime.compiling",
         paths=(Path(__file__).parent.parent, engine.parent.parent),
+        counts_fuel=count_fuel,
     )
 
 
