@@ -16,20 +16,11 @@ async def test_without_fuel_a_program_ends_in_the_same_way_and_nothing_is_counte
         for module in (bench.hello, bench.module("trap"), bench.module("arguments")):
             counted = await bench.run(counting, module, stdin=b"abc")
             uncounted = await bench.run(uncounting, module, stdin=b"abc")
-            assert counted.usage.fuel
+            assert counted.usage.fuel is not None
             assert uncounted.usage.fuel is None
-            for of in (counted, uncounted):
-                assert of.verdict in (Verdict.EXITED, Verdict.TRAPPED)
-            assert (counted.verdict, counted.exit_code, counted.trap) == (
-                uncounted.verdict,
-                uncounted.exit_code,
-                uncounted.trap,
-            )
-            assert (counted.stdout, counted.stderr, counted.files) == (
-                uncounted.stdout,
-                uncounted.stderr,
-                uncounted.files,
-            )
+            assert counted.verdict in (Verdict.EXITED, Verdict.TRAPPED)
+            for aspect in ("verdict", "exit_code", "trap", "stdout", "stderr", "files"):
+                assert getattr(counted, aspect) == getattr(uncounted, aspect)
 
 
 async def test_the_configuration_says_it_so_no_compiled_module_is_taken_for_the_others(bench: Any) -> None:

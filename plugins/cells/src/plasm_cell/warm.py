@@ -1,9 +1,8 @@
 """A warm parent: a process that has an engine imported and forks a cell for each socket that the node sends.
 
-Started by the node alone, as ``main(SOCKET, PARENT, ROLE, ENGINE, COMPILER)``; `ROLE` is ``run`` or ``compile``, `ENGINE`
-the name of a module that implements :class:`plasm_cell.engine.Engine`, `COMPILER` that of one that it imports to
-compile, or nothing. Over the socket (``SOCK_SEQPACKET``) go messages of
-one JSON object each:
+Started by the node alone, as ``main(SOCKET, PARENT, ROLE, ENGINE, COMPILER)``; `ROLE` is ``run`` or ``compile``,
+`ENGINE` the name of a module that implements :class:`plasm_cell.engine.Engine`, `COMPILER` that of one that it imports
+to compile, or nothing. Over the socket (``SOCK_SEQPACKET``) go messages of one JSON object each:
 
 - to the node ``{"kind": "loaded", "system_calls": [...]}`` once the engine is imported;
 - to the warm parent the encoded :class:`.lockdown.Walls`;

@@ -31,7 +31,7 @@ ENGINE_SETTINGS: Final[Settings] = {
 }
 """Attributes of ``wasmtime.Config``. Memories reserve 4 GiB of address space, so that bounds checks cost nothing."""
 UNCOUNTED_SETTINGS: Final[Settings] = {**ENGINE_SETTINGS, "consume_fuel": False}
-"""Without fuel, which costs integer code a fifth of its time."""
+"""Without fuel, which takes integer code a fifth more time."""
 
 TABLE_ELEMENTS: Final = 1 << 18
 """Most elements of one table: 2 MiB each, and real programs have some tens of thousands."""
