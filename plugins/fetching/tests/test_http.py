@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -340,6 +341,33 @@ def test_a_kept_connection_that_the_server_closed_is_opened_anew(serve: Serve):
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [ok(b"again", "Connection: close"), b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nagain"],
+    ids=["says so", "HTTP/1.0"],
+)
+def test_where_the_server_keeps_no_connection_each_request_has_its_own(serve: Serve, answer: bytes):
+    server = serve(answer)
+    connection = Connection(parse_url(server.url))
+    assert [fetched(connection) for _ in range(3)] == [b"again"] * 3
+    assert server.connections == 3
+    connection.close()
+
+
+def test_one_that_falls_silent_on_a_kept_connection_is_not_waited_for_twice(serve: Serve):
+    answers = iter([ok(b"the first")])
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(next(answers, b""))
+
+    server = serve(answer, requests_each=3)
+    connection = Connection(parse_url(server.url))
+    assert fetched(connection) == b"the first"
+    with pytest.raises(Unreachable, match="timed out"):
+        connection.get("/file", deadline=time.monotonic() + LONG, stall=0.2)
+    assert server.connections == 1
+
+
 def test_it_is_opened_anew_once_and_no_more(serve: Serve):
     answers = iter([ok(b"the first")])
     server = serve(lambda connection: connection.sendall(next(answers, b"")))
@@ -375,6 +403,67 @@ def test_abort_from_another_thread_ends_the_wait(serve: Serve, sent: bytes):
     with pytest.raises(Unreachable, match="given up"):
         fetched(connection)
     assert server.connections == 1
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """The URL of a server whose queue is full: a connection to it is neither taken nor refused."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+
+
+def test_abort_ends_an_attempt_to_connect(full: str):
+    connection = Connection(parse_url(full))
+    threading.Timer(0.1, connection.abort).start()
+    with pytest.raises(Unreachable, match="given up"):
+        connection.read(max_bytes=1, timeout=LONG)
+
+
+class Resolver:
+    """Stands in for a name server that does not answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = threading.Event()
+        self.over = threading.Event()
+        self._real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: str, *arguments: Any, **keywords: Any) -> list[Any]:
+        if host == "name.test" and not keywords.get("flags", 0) & socket.AI_NUMERICHOST:
+            self.asked.set()
+            self.over.wait()
+        return self._real(host, *arguments, **keywords)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
+    resolver = Resolver(monkeypatch)
+    yield resolver
+    resolver.over.set()
+
+
+def test_the_deadline_holds_for_the_look_up_of_a_name(resolver: Resolver):
+    with pytest.raises(Unreachable, match="timed out"):
+        read("http://name.test/file", max_bytes=1, timeout=0.2)
+    assert resolver.asked.is_set()
+
+
+def test_abort_ends_the_look_up_of_a_name(resolver: Resolver):
+    connection = Connection(parse_url("http://name.test/file"))
+
+    def abort() -> None:
+        resolver.asked.wait()
+        connection.abort()
+
+    threading.Thread(target=abort).start()
+    with pytest.raises(Unreachable, match="given up"):
+        connection.read(max_bytes=1, timeout=LONG)
 
 
 def test_an_address_that_is_not_allowed_sees_no_connection(serve: Serve):

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from plasm_fetching.artifact import Artifact
+from plasm_fetching.connecting import Allows
 from plasm_fetching.crew import Crew
 from plasm_fetching.events import Dropped, Progressed, Report, Resumed
 from plasm_fetching.failures import Contradiction, NoSourceLeft, Stopped
-from plasm_fetching.http import Allows, InvalidUrl
+from plasm_fetching.http import InvalidUrl
 from plasm_fetching.partial import MOST_PIECE_BYTES, Partial, open_partial
 from plasm_fetching.pieces import PieceQueue
 from plasm_fetching.sequence import fetch_in_sequence

@@ -9,24 +9,21 @@ from __future__ import annotations
 import http.client
 import io
 import re
-import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from plasm_fetching.sockets import PlainSocket, TimedSocket, TlsSocket, tls_context
+from plasm_fetching.connecting import Allows, Connecting, NoneAllowed, Unresolved
+from plasm_fetching.sockets import TimedSocket
 
 USER_AGENT: Final = "plasm-fetching/0.1"
 LONGEST_URL: Final = 2048
 MOST_HEADERS: Final = 64
 LONGEST_HEADERS: Final = 32 * 1024
 """Bytes of all header fields together."""
-CONNECT_SECONDS: Final = 5.0
-"""For each address of a host."""
-_MOST_ADDRESSES = 8
 _CHUNK = 64 * 1024
 _SHOWN = 200
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -34,9 +31,6 @@ _TARGET = re.compile(r"/[!-~]*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
-
-Allows = Callable[[str], bool]
-"""Whether an IP address (textual) may be connected to."""
 
 
 class FetchError(Exception):
@@ -52,6 +46,10 @@ class InvalidUrl(FetchError):
 
 class Unreachable(FetchError):
     """No connection, or it broke or fell silent before the answer was whole."""
+
+
+class TimedOut(Unreachable):
+    """It was waited for long enough."""
 
 
 class AddressForbidden(Unreachable):
@@ -133,6 +131,7 @@ class Connection:
         self._allows = allows
         self._tls = tls
         self._http: http.client.HTTPConnection | None = None
+        self._connecting: Connecting | None = None
         self._socket: TimedSocket | None = None
         self._aborted = False
 
@@ -141,11 +140,16 @@ class Connection:
 
         Everything, the body's reading included, ends by `deadline` (of :func:`time.monotonic`), and no single wait is
         longer than `stall` seconds. A kept connection that the server has closed meanwhile is opened anew, once. Raises
-        :exc:`Unreachable`, :exc:`AddressForbidden` or :exc:`BadAnswer`.
+        :exc:`Unreachable`, :exc:`TimedOut` and :exc:`AddressForbidden` among them, or :exc:`BadAnswer`.
         """
+        if self._http is not None and self._http.sock is None:
+            # The server said that it would not keep it.
+            self.close()
         kept = self._http is not None
         try:
             return self._ask(target, headers or {}, deadline, stall)
+        except TimedOut:
+            raise
         except Unreachable:
             self.close()
             if not kept or self._aborted:
@@ -164,9 +168,9 @@ class Connection:
                 connection.putheader(name, value)
             connection.endheaders()
             answer = connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError, TimeoutError, OSError) as error:
+        except OSError as error:
             self.close()
-            raise Unreachable(f"{self._url.origin}: {_reason(error)}") from None
+            raise self._unreachable(error) from None
         except (http.client.HTTPException, ValueError) as error:
             self.close()
             raise BadAnswer(f"{self._url.origin} does not speak HTTP: {type(error).__name__}") from None
@@ -179,10 +183,7 @@ class Connection:
         if self._aborted:
             raise Unreachable(f"{self._url.origin}: given up")
         if self._http is None:
-            self._socket = _connect(self._url, self._allows, self._tls, deadline, stall)
-            if self._aborted:
-                self.close()
-                raise Unreachable(f"{self._url.origin}: given up")
+            self._socket = self._connected(deadline, stall)
             connection = http.client.HTTPConnection(self._url.host, self._url.port)
             connection.auto_open = 0
             connection.sock = self._socket
@@ -191,6 +192,27 @@ class Connection:
                 connection.default_port = _DEFAULT_PORTS["https"]
             self._http = connection
         return self._http
+
+    def _connected(self, deadline: float, stall: float) -> TimedSocket:
+        host, secure = self._url.host, self._url.scheme == "https"
+        connecting = Connecting(host, self._url.port, secure=secure, allows=self._allows, tls=self._tls)
+        self._connecting = connecting
+        if self._aborted:
+            connecting.abort()
+        try:
+            return connecting.connected(deadline, stall)
+        except NoneAllowed:
+            raise AddressForbidden(f"{host} has no address that may be connected to here") from None
+        except Unresolved as error:
+            raise Unreachable(f"{host} cannot be resolved: {_reason(error)}") from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: OSError) -> Unreachable:
+        if self._aborted:
+            return Unreachable(f"{self._url.origin}: given up")
+        kind = TimedOut if isinstance(error, TimeoutError) else Unreachable
+        return kind(f"{self._url.origin}: {_reason(error)}")
 
     def read(self, *, max_bytes: int, timeout: float, slowest: int | None = None) -> bytes:
         """The whole of the URL's file, and close the connection.
@@ -228,20 +250,15 @@ class Connection:
     def abort(self) -> None:
         """End whatever waits on this connection, from any thread; it is of no more use."""
         self._aborted = True
-        opened = self._socket
-        if opened is not None:
-            try:
-                opened.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-            except OSError:
-                return
+        connecting = self._connecting
+        if connecting is not None:
+            connecting.abort()
 
     def close(self) -> None:
         """Close it; the next request opens it anew."""
         if self._http is not None:
             self._http.close()
-        elif self._socket is not None:
-            self._socket.close()  # type: ignore[attr-defined]
-        self._http = self._socket = None
+        self._http = self._socket = self._connecting = None
 
 
 class Response:
@@ -269,6 +286,12 @@ class Response:
         return self.length is not None or bool(self._answer.chunked)
 
     @property
+    def artifact_hash(self) -> str | None:
+        """Of what content the server says that this is (a part), as ``sha256:HEX``; ``None`` where it does not."""
+        value: str | None = self._answer.headers.get("X-Artifact-Hash")
+        return value.strip().lower() if value is not None else None
+
+    @property
     def content_range(self) -> tuple[int, int, int]:
         """First byte, last byte and whole size (RFC 9110, section 14.4). Raises :exc:`BadAnswer`."""
         return parse_content_range(self._answer.headers.get("Content-Range", ""), self._origin)
@@ -277,7 +300,7 @@ class Response:
         """Some of the body; 0 at its end. Raises :exc:`Unreachable` or :exc:`BadAnswer`."""
         try:
             return self._answer.readinto(view)
-        except (ConnectionError, TimeoutError, OSError) as error:
+        except OSError as error:
             self._connection.close()
             raise Unreachable(f"{self._origin}: {_reason(error)}") from None
         except (http.client.HTTPException, ValueError) as error:
@@ -319,35 +342,6 @@ def parse_content_range(text: str, origin: str = "the server") -> tuple[int, int
     if not first <= last < size:
         raise BadAnswer(f"{origin} claims to send bytes that cannot be")
     return first, last, size
-
-
-def _connect(url: Url, allows: Allows | None, tls: ssl.SSLContext | None, deadline: float, stall: float) -> TimedSocket:
-    try:
-        found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Unreachable(f"{url.host} cannot be resolved: {_reason(error)}") from None
-    problem = AddressForbidden(f"{url.host} has no address that may be connected to here") if allows else None
-    refused: FetchError = problem or Unreachable(f"{url.host} has no address")
-    for family, kind, protocol, _, address in found[:_MOST_ADDRESSES]:
-        if allows is not None and not allows(str(address[0])):
-            continue
-        left = min(CONNECT_SECONDS, stall, deadline - time.monotonic())
-        if left <= 0:
-            raise Unreachable(f"{url.origin}: timed out")
-        opened = PlainSocket(family, kind, protocol)
-        try:
-            opened.settimeout(left)
-            opened.connect(address)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme != "https":
-                return opened
-            secured = (tls or tls_context()).wrap_socket(opened, server_hostname=url.host)
-            assert isinstance(secured, TlsSocket)
-            return secured
-        except OSError as error:
-            opened.close()
-            refused = Unreachable(f"{url.origin}: {_reason(error)}")
-    raise refused
 
 
 def _reason(error: BaseException) -> str:

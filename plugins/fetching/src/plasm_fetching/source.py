@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from plasm_fetching.artifact import Artifact
+from plasm_fetching.connecting import Allows
 from plasm_fetching.http import (
-    Allows,
     BadAnswer,
     Connection,
     FetchError,
@@ -93,6 +93,10 @@ class Source:
         return answer
 
     def _check(self, answer: Response, start: int, length: int, size: int) -> None:
+        said = answer.artifact_hash
+        if answer.status in (200, 206) and said is not None and said != f"sha256:{self._artifact.sha256}":
+            # One that is behind and says so has not lied.
+            raise OtherArtifact(f"{self._shown} is another version than the one that was signed")
         if answer.status == 416:
             raise OtherArtifact(f"{self._shown} is shorter than what was signed: another version")
         # A server may leave the range out of account; that is of use where all was asked for.

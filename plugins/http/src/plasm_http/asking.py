@@ -6,9 +6,9 @@ import hashlib
 import time
 from typing import Final
 
+from plasm_fetching.connecting import Allows
 from plasm_fetching.http import (
     LONGEST_URL,
-    Allows,
     Connection,
     FetchError,
     InvalidUrl,
