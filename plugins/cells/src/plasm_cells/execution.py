@@ -29,7 +29,7 @@ _LOADED_MODULES = 16
 """What a kept cell keeps loaded."""
 _GROUP_MARGIN_BYTES = 192 << 20
 """What a cell, a spare and a kept cell have beside the job."""
-_SMALL_BYTES = 64 << 20
+_SMALL_BYTES = 32 << 20
 """What an ending cell and its group hold may be that little beside the next job's; of more the group is freed first."""
 _LARGEST = (1 << 63) - 1
 _LONGEST = 1e9
