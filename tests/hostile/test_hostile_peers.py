@@ -305,7 +305,7 @@ async def test_a_size_that_is_a_lie_fails_its_own_job_alone(world):
         async with world.node() as standing, world.stranger() as open_talk:
             standing.store.contents[sha256(ECHO)] = ECHO
             talk = await open_talk(standing)
-            await talk.send(offer_for(submission(), module_size=0))
+            await talk.send(offer_for(submission(), module_size=1))
             assert isinstance(await talk.reply(), Accepted)
             while isinstance(reply := await talk.reply(), Progress):
                 pass

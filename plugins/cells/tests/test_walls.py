@@ -36,11 +36,12 @@ def _status(pid: int) -> dict[str, str]:
 
 
 async def _spare(runtime: Any) -> int:
+    """A cell that waits for a job: it has been forked, and has put itself behind its walls."""
     with anyio.fail_after(30):
         while True:
             for pid in runtime.pids:
-                with suppress(psutil.NoSuchProcess):
-                    if psutil.Process(pid).ppid() in runtime.pids:
+                with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                    if psutil.Process(pid).ppid() in runtime.pids and _status(pid)["Seccomp"] == "2":
                         return int(pid)
             await anyio.sleep(0.01)
 
