@@ -4,7 +4,9 @@ It serves FILE at any path, with ranges, and answers ``/count`` with the bytes o
 a word, perhaps with a number: ``lie`` spoils the first byte of each answer; ``truncate`` breaks off in the middle;
 ``other-length``, ``other-range`` and ``whole`` answer with something else than was asked; ``stall`` sends half and
 then nothing; ``rate=N`` sends N bytes a second; ``absent``, ``busy``, ``redirect`` and ``garbage`` answer so;
-``busy-first=N`` does for the first N requests; ``die-after=N`` ends the process after N bytes.
+``busy-first=N`` does for the first N requests; ``die-after=N`` ends the process after N bytes; ``close`` and ``http10``
+keep no connection; ``hash=HEX`` says of which content the answer is a part; ``hold=N:PATH`` sends nothing that begins
+at byte N or later before there is something at PATH.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ requests = 0
 
 
 class Provider(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.0" if "http10" in BEHAVIOUR else "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def log_message(self, *arguments: object) -> None:
@@ -62,6 +64,7 @@ class Provider(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         size = DATA.stat().st_size
         first, last = 0, size - 1
+        held, _, until = BEHAVIOUR.get("hold", "").partition(":")
         asked = self.headers.get("Range", "")
         if asked and "whole" not in BEHAVIOUR:
             first, last = (int(number) for number in asked.removeprefix("bytes=").split("-"))
@@ -69,6 +72,8 @@ class Provider(BaseHTTPRequestHandler):
                 self._answer(416, b"")
                 return
             last = min(last, size - 1)
+            while held and first >= int(held) and not Path(until).exists():
+                time.sleep(0.01)
             self.send_response(206)
             shift = 1 if "other-range" in BEHAVIOUR else 0
             self.send_header("Content-Range", f"bytes {first + shift}-{last + shift}/{size + shift}")
@@ -76,6 +81,10 @@ class Provider(BaseHTTPRequestHandler):
             self.send_response(200)
         length = last - first + 1 - (1 if "other-length" in BEHAVIOUR else 0)
         self.send_header("Content-Length", str(length))
+        if "hash" in BEHAVIOUR:
+            self.send_header("X-Artifact-Hash", f"sha256:{BEHAVIOUR['hash']}")
+        if "close" in BEHAVIOUR:
+            self.send_header("Connection", "close")
         self.end_headers()
         try:
             self._send(first, length)

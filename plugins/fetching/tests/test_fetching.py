@@ -66,6 +66,20 @@ def test_one_that_is_a_hundred_times_slower_is_dropped_and_holds_nobody_up(provi
     assert "slow" in events.dropped()[slow.origin]
 
 
+def test_one_that_is_far_slower_than_another_is_dropped_long_before_the_end(provide, file, data, target, tmp_path):
+    # Who wants the pieces in order, to hash them, would wait for its one all the while.
+    dropped = tmp_path / "dropped"
+    stuck, other = provide(file, "stall"), provide(file, "rate=1000000", f"hold={35 * PIECE}:{dropped}")
+
+    def report(event: Event) -> None:
+        if isinstance(event, Dropped) and event.source == stuck.origin:
+            dropped.touch()
+
+    done = fetch(artifact_of(data), [stuck.url, other.url], target, report=report, stall_seconds=3000)
+    assert target.read_bytes() == data
+    assert done.by_source == {other.origin: len(data)}
+
+
 BAD = {
     "lie": "not the signed one",
     "other-length": "where 32768 were asked for",
@@ -136,6 +150,31 @@ def test_one_that_is_killed_in_mid_piece_costs_no_more_than_that_piece(provide, 
     assert good.sent <= len(data) - 7 * PIECE + 2 * PIECE
 
 
+def test_one_with_another_version_is_no_liar(provide, file, data, target):
+    standing, events = Standing(), Events()
+    stale, good = provide(file, "lie", "hash=" + "0" * 64), provide(file, "rate=2000000")
+    fetch(artifact_of(data), [stale.url, good.url], target, report=events.append, standing=standing)
+    assert "another version" in events.dropped()[stale.origin]
+    assert standing.lied(stale.origin) is None
+    assert stale.sent <= PIECE
+
+
+def test_one_that_names_the_right_version_is_believed_no_more_for_it(provide, file, data, target):
+    standing = Standing()
+    honest, liar = (provide(file, *how, f"hash={artifact_of(data).sha256.upper()}") for how in ([], ["lie"]))
+    fetch(artifact_of(data), [honest.url, liar.url], target, standing=standing)
+    assert (standing.lied(honest.origin), bool(standing.lied(liar.origin))) == (None, True)
+
+
+@pytest.mark.parametrize("behaviour", ["close", "http10"])
+@both
+def test_one_that_keeps_no_connection_serves_as_well(provide, file, data, target, behaviour, pieces):
+    events = Events()
+    fetch(artifact_of(data, pieces=pieces), [provide(file, behaviour).url], target, report=events.append, retries=0)
+    assert target.read_bytes() == data
+    assert not events.dropped()
+
+
 def test_who_lied_is_remembered_and_not_asked_again(provide, file, data, target, tmp_path):
     liar, good = provide(file, "lie"), provide(file)
     standing = Standing(tmp_path / "standing.json")
@@ -187,6 +226,25 @@ def test_no_device_and_no_pipe_is_written_to(data, target):
         fetch(artifact_of(data), ["http://127.0.0.1:1/"], target)
 
 
+def test_a_file_that_has_another_name_too_is_not_written_to(data, target, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    target.with_name(".kernel.part").hardlink_to(elsewhere)
+    with pytest.raises(DiskFailed, match="remove it"):
+        fetch(artifact_of(data), ["http://127.0.0.1:1/"], target)
+    assert elsewhere.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_in_its_place_is_told_before_anything_is_fetched(provide, file, data, target, make):
+    make(target)
+    provider = provide(file)
+    with pytest.raises(DiskFailed, match="no file"):
+        fetch(artifact_of(data), [provider.url], target)
+    assert provider.sent == 0
+    assert left(target) == {"kernel"}
+
+
 def test_two_that_fetch_to_the_same_place_are_told(data, target):
     with open_partial(artifact_of(data), target), pytest.raises(AlreadyFetching):
         fetch(artifact_of(data), ["http://127.0.0.1:1/"], target)
@@ -234,6 +292,18 @@ def test_a_stall_does_not_hold_up_who_wants_to_stop(provide, file, data, target)
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(Stopped):
         fetch(artifact_of(data), [provider.url], target, stop=stop, stall_seconds=3000)
+
+
+@both
+def test_who_stopped_before_it_began_gets_nothing_checked_and_nothing_fetched(provide, file, data, target, pieces):
+    provider, stop = provide(file), threading.Event()
+    target.with_name(".kernel.part").write_bytes(data[:-1])
+    stop.set()
+    events = Events()
+    with pytest.raises(Stopped):
+        fetch(artifact_of(data, pieces=pieces), [provider.url], target, stop=stop, report=events.append)
+    assert (events, provider.sent) == ([], 0)
+    assert target.with_name(".kernel.part").read_bytes() == data[:-1]
 
 
 def test_metadata_that_contradict_themselves_give_nothing(provide, file, data, target):

@@ -145,6 +145,13 @@ def test_chunks_are_put_together(serve: Serve):
         read(server.url, max_bytes=4, timeout=LONG)
 
 
+def test_chunks_end_where_they_say_whatever_the_length_is_said_to_be(serve: Serve):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert read(serve(head + b"5\r\nPlasm\r\n0\r\n\r\n").url, max_bytes=5, timeout=LONG) == b"Plasm"
+    with pytest.raises(TooMuch):
+        read(serve(head + b"5\r\nPlasm\r\n0\r\n\r\n").url, max_bytes=4, timeout=LONG)
+
+
 @pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nab", b"\r\n", b"-5\r\nabcdefgh", b"ffffffffffffffff\r\nab"])
 def test_broken_chunks_are_no_answer(serve: Serve, chunks: bytes):
     server = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)

@@ -9,6 +9,7 @@ from plasm_fetching.pieces import MOST_TAKERS, PieceQueue
 
 SOURCES = st.sampled_from(["a", "b", "c", "d"])
 PATIENCE = 5.0
+TOO_LATE = 12.0
 
 
 class Queue(RuleBasedStateMachine):
@@ -31,24 +32,26 @@ class Queue(RuleBasedStateMachine):
     def take(self, source: str, seconds: float) -> object:
         self.now += seconds
         waiting = self.missing - set(self.under_way)
-        number = self.queue.take(source, self.now, PATIENCE)
+        number = self.queue.take(source, self.now, PATIENCE, TOO_LATE)
+        late = {
+            each: self.since[each]
+            for each, takers in self.under_way.items()
+            if source not in takers
+            and len(takers) < MOST_TAKERS
+            and self.now - self.since[each] > (TOO_LATE if waiting else PATIENCE)
+        }
         if number is None:
             assert not waiting, "a piece that nobody fetches is had for the asking"
-            late = [
-                each
-                for each, takers in self.under_way.items()
-                if source not in takers and len(takers) < MOST_TAKERS and self.now - self.since[each] > PATIENCE
-            ]
             assert not late, "who has nothing to do takes what another has had for long"
             return multiple()
         takers = self.under_way.setdefault(number, set())
         assert number in self.missing, "what is there is not fetched again"
         assert source not in takers, "one source never has the same piece twice at once"
-        if waiting:
-            assert not takers, "no piece is fetched twice while another waits"
-            self.since[number] = self.now
+        if late:
+            assert self.since[number] == min(late.values()), "what has been under way the longest is fetched twice"
         else:
-            assert self.now - self.since[number] > PATIENCE, "what is under way is not fetched twice too soon"
+            assert not takers, "what another has not had for long is not fetched twice"
+            self.since[number] = self.now
         takers.add(source)
         assert len(takers) <= MOST_TAKERS
         return (source, number)
@@ -116,6 +119,18 @@ def test_what_came_back_goes_out_before_all_others() -> None:
     assert queue.take("a", 0.0) == 0
     queue.give_back(0, "a")
     assert queue.take("b", 0.0) == 0
+
+
+def test_a_piece_that_is_far_too_late_goes_before_all_that_wait() -> None:
+    queue = PieceQueue(5)
+    assert queue.take("slow", 0.0) == 0
+    assert queue.take("fast", 0.0) == 1
+    queue.arrived(1, "fast")
+    assert queue.take("fast", 9.0, patience=1.0, too_late=10.0) == 2
+    queue.arrived(2, "fast")
+    assert queue.take("fast", 11.0, patience=1.0, too_late=10.0) == 0
+    assert queue.take("other", 11.0, patience=1.0, too_late=10.0) == 3, "two have it, and that is enough"
+    assert queue.arrived(0, "fast") == ["slow"]
 
 
 def test_of_the_tail_the_one_that_is_longest_under_way_is_fetched_twice() -> None:

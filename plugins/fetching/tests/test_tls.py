@@ -101,3 +101,23 @@ def test_one_that_takes_no_part_in_the_handshake_is_given_up():
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(Unreachable, match="timed out"):
             read(url, max_bytes=1, timeout=0.3)
+
+
+def test_abort_ends_the_handshake():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = Connection(parse_url(f"https://127.0.0.1:{listener.getsockname()[1]}/"))
+        over = threading.Event()
+
+        def abort() -> None:
+            opened, _ = listener.accept()
+            with opened:
+                opened.recv(1)
+                connection.abort()
+                over.wait()
+
+        threading.Thread(target=abort, daemon=True).start()
+        try:
+            with pytest.raises(Unreachable, match="given up"):
+                connection.read(max_bytes=1, timeout=LONG)
+        finally:
+            over.set()

@@ -1,4 +1,4 @@
-"""From a host's name to a connection with it: by a deadline, to allowed addresses alone, and ended whenever one likes."""
+"""From a host's name to a connection: by a deadline, to allowed addresses alone, and ended whenever one likes."""
 
 from __future__ import annotations
 

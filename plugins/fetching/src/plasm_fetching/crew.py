@@ -38,6 +38,8 @@ class _Member:
         self.source = source
         self.piece: int | None = None
         self.began = 0.0
+        self.received = 0
+        """What its source had received by then."""
         self.rests_until = 0.0
         self.gone = False
         self.failures = 0
@@ -103,7 +105,7 @@ class Crew:
         try:
             for thread in threads:
                 thread.start()
-            self._watch(artifact, queue, stop, resumed, threads[: len(self._members)])
+            rate = self._watch(artifact, queue, stop, resumed, threads[: len(self._members)])
         finally:
             with self._changed:
                 self._over = True
@@ -120,6 +122,7 @@ class Crew:
             self.standing.save()
         if self._fatal is not None:
             raise self._fatal
+        self._progress(artifact, resumed, rate)
         return self._digest
 
     def _guarded(self, job: Callable[[], None]) -> None:
@@ -137,8 +140,8 @@ class Crew:
         stop: threading.Event,
         resumed: int,
         workers: Sequence[threading.Thread],
-    ) -> None:
-        """Report until it is over, one way or the other."""
+    ) -> float:
+        """Report until it is over, one way or the other; returns the bytes per second of late."""
         rate, told, counted = 0.0, time.monotonic(), 0
         while True:
             with self._changed:
@@ -152,10 +155,13 @@ class Crew:
                 fresh = (received - counted) / max(now - told, 1e-6)
                 rate = fresh if not rate else _RATE_WEIGHT * fresh + (1 - _RATE_WEIGHT) * rate
                 told, counted = now, received
-                by_source = self.by_source
-                self.report(Progressed(resumed + sum(by_source.values()), artifact.size, rate, by_source))
-            if over:
-                return
+                if over:
+                    return rate
+                self._progress(artifact, resumed, rate)
+
+    def _progress(self, artifact: Artifact, resumed: int, rate: float) -> None:
+        by_source = self.by_source
+        self.report(Progressed(resumed + sum(by_source.values()), artifact.size, rate, by_source))
 
     def _work(self, member: _Member, artifact: Artifact, partial: Partial, queue: PieceQueue) -> None:
         buffer = memoryview(bytearray(min(artifact.piece_bytes, artifact.size)))
@@ -178,7 +184,9 @@ class Crew:
                 self.give_up(source, error)
                 return
             else:
-                self._arrived(member, queue, number, len(view))
+                if not self._arrived(member, queue, number, len(view)):
+                    # It was told to let it be, a moment too late.
+                    source.renew()
 
     def _next(self, member: _Member, artifact: Artifact, queue: PieceQueue) -> int | None:
         """The next piece for `member`, waited for; ``None`` where there will be none."""
@@ -188,9 +196,10 @@ class Crew:
                 now = time.monotonic()
                 if member.rests_until <= now or (member.in_reserve and not self._others(member)):
                     patience = artifact.piece_bytes / source.rate if source.rate else _UNKNOWN_PATIENCE
-                    number = queue.take(source, now, max(patience, _LEAST_PATIENCE))
+                    patience = max(patience, _LEAST_PATIENCE)
+                    number = queue.take(source, now, patience, SLOW_FACTOR * patience)
                     if number is not None:
-                        member.piece, member.began = number, now
+                        member.piece, member.began, member.received = number, now, source.received
                         return number
                 self._changed.wait(_TICK)
         return None
@@ -198,56 +207,58 @@ class Crew:
     def _others(self, member: _Member) -> bool:
         return any(not other.gone and not other.in_reserve for other in self._members if other is not member)
 
-    def _arrived(self, member: _Member, queue: PieceQueue, number: int, length: int) -> None:
+    def _arrived(self, member: _Member, queue: PieceQueue, number: int, length: int) -> bool:
+        """Whether the piece was not there before. Whoever else fetches it is told to let it be."""
+        slow: list[Dropped] = []
         with self._changed:
             fresh = queue.is_left(number)
             losers = queue.arrived(number, member.source)
-            member.piece, member.failures, member.rests_until = None, 0, 0.0
+            member.piece, member.failures = None, 0
             if fresh:
                 member.source.brought += length
+                member.rests_until = 0.0
             for other in self._members:
                 # Under the lock: it cannot have gone on to its next piece meanwhile.
                 if other.source in losers and other.piece == number:
+                    slow += self._judged(other)
                     other.source.abort()
             self._changed.notify_all()
+        for dropped in slow:
+            self.report(dropped)
+        return fresh
+
+    def _judged(self, member: _Member) -> list[Dropped]:
+        """`member` was overtaken: where it is far slower than another, it is asked only where nobody else is left."""
+        source = member.source
+        own = (source.received - member.received) / max(time.monotonic() - member.began, 1e-6)
+        fastest = max((other.source.rate or 0.0 for other in self._members if other is not member), default=0.0)
+        if own * SLOW_FACTOR >= fastest:
+            return []
+        source.rate, member.rests_until = own, math.inf
+        reason = f"{source.origin} is slow: {own / 1e6:.2f} MB/s, and another has {fastest / 1e6:.1f}"
+        return [Dropped(source.origin, reason)]
 
     def _may_go_on(self, member: _Member, queue: PieceQueue, number: int, error: FetchError) -> bool:
-        """Whether a source that failed is asked again: at once, later, or where nobody else is left."""
+        """Whether a source that failed is asked again, later."""
         source = member.source
         source.renew()
         with self._changed:
             overtaken = not queue.is_left(number)
             queue.give_back(number, source)
             member.piece = None
-            if self._over:
-                return False
-            if overtaken:
-                reason, pause = self._slowness(member), math.inf
-                if not reason:
-                    return True
-            else:
-                member.failures += 1
-                member.gone = member.failures > self.retries
-                reason, pause = str(error), _FIRST_PAUSE * 2 ** (member.failures - 1)
+            if self._over or overtaken:
+                return not self._over
+            member.failures += 1
+            member.gone = member.failures > self.retries
+            pause = _FIRST_PAUSE * 2 ** (member.failures - 1)
             member.rests_until = time.monotonic() + pause
             gone = member.gone
             self._changed.notify_all()
         if gone:
             self.give_up(source, error)
         else:
-            self.report(Dropped(source.origin, reason, None if pause == math.inf else pause))
+            self.report(Dropped(source.origin, str(error), pause))
         return not gone
-
-    def _slowness(self, member: _Member) -> str:
-        """How slow a source is whose piece came from another one first; empty where that was no disgrace."""
-        source = member.source
-        took = max(time.monotonic() - member.began, 1e-6)
-        fastest = max((other.source.rate or 0.0 for other in self._members if other is not member), default=0.0)
-        own = source.rate if source.rate is not None else source.received / took
-        if own * SLOW_FACTOR >= fastest:
-            return ""
-        source.rate = own
-        return f"{source.origin} is slow: {own / 1e6:.2f} MB/s, and another has {fastest / 1e6:.1f}"
 
     def _hash(self, artifact: Artifact, partial: Partial, queue: PieceQueue) -> None:
         """The whole's digest, close behind the pieces as they are complete: what was written is still cached."""

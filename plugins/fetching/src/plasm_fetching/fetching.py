@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -17,7 +16,7 @@ from plasm_fetching.crew import Crew
 from plasm_fetching.events import Dropped, Progressed, Report, Resumed
 from plasm_fetching.failures import Contradiction, NoSourceLeft, Stopped
 from plasm_fetching.http import InvalidUrl
-from plasm_fetching.partial import MOST_PIECE_BYTES, Partial, open_partial
+from plasm_fetching.partial import MOST_PIECE_BYTES, Partial, digest_of, open_partial
 from plasm_fetching.pieces import PieceQueue
 from plasm_fetching.sequence import fetch_in_sequence
 from plasm_fetching.source import STALL_SECONDS, Source
@@ -75,7 +74,7 @@ def fetch(
     stop = stop or threading.Event()
     standing = standing or Standing()
     with open_partial(artifact, target) as partial:
-        if _is_there(artifact, target):
+        if _is_there(artifact, target, stop):
             partial.discard()
             report(Progressed(artifact.size, artifact.size, 0.0, {}))
             return Fetched(target, artifact.size, artifact.size, {}, 0, time.monotonic() - began)
@@ -99,9 +98,13 @@ def fetch(
 
 def _fetch_pieces(artifact: Artifact, partial: Partial, crew: Crew, stop: threading.Event) -> int:
     """Bytes that were there before."""
+    if stop.is_set():
+        raise Stopped(artifact.path)
     if artifact.size and not artifact.pieces:
         return fetch_in_sequence(artifact, partial, crew, stop)
-    whole = partial.whole_pieces() if partial.length else set()
+    whole = partial.whole_pieces(stop) if partial.length else set()
+    if stop.is_set():
+        raise Stopped(artifact.path)
     if not whole:
         partial.cut(0)
     partial.reserve()
@@ -151,13 +154,13 @@ def _check(artifact: Artifact) -> None:
         raise ValueError(f"{artifact.path}: {len(artifact.pieces)} pieces are signed where there are {expected}")
 
 
-def _is_there(artifact: Artifact, target: Path) -> bool:
+def _is_there(artifact: Artifact, target: Path, stop: threading.Event) -> bool:
     """Whether the artifact stands there already, whole."""
     try:
         with open(target, "rb", opener=_without_following) as file:
             if os.fstat(file.fileno()).st_size != artifact.size:
                 return False
-            return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+            return digest_of(file.fileno(), artifact.size, stop).hexdigest() == artifact.sha256
     except OSError:
         return False
 

@@ -273,6 +273,9 @@ class Response:
     @property
     def length(self) -> int | None:
         """The body's length as the server gives it. Raises :exc:`BadAnswer` where that is no number."""
+        if self._answer.chunked:
+            # Whatever else it says (RFC 9112, section 6.3).
+            return None
         values = self._answer.headers.get_all("Content-Length") or []
         if not values:
             return None

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -47,12 +48,14 @@ class Partial:
         self._path = path
         self._descriptor = descriptor
 
-    def whole_pieces(self) -> set[int]:
-        """The numbers of the pieces that are there as they should be, from an earlier attempt."""
+    def whole_pieces(self, stop: threading.Event) -> set[int]:
+        """The numbers of the pieces that are there as they should be, from an earlier attempt; some, after `stop`."""
         there = set()
         buffer = memoryview(bytearray(min(self._artifact.piece_bytes, max(self._artifact.size, 1))))
         for number, digest in enumerate(self._artifact.pieces):
             start, length = span(self._artifact, number)
+            if stop.is_set():
+                break
             if self._is_hole(start, length):
                 continue
             view = buffer[:length]
@@ -101,18 +104,10 @@ class Partial:
         """Bytes up to the file's end."""
         return os.fstat(self._descriptor).st_size
 
-    def sha256(self, length: int) -> hashlib._Hash:
-        """Over the first `length` bytes."""
-        digest = hashlib.sha256()
-        buffer = memoryview(bytearray(min(_BUFFER, max(length, 1))))
-        offset = 0
-        while offset < length:
-            count = self.read(buffer[: min(len(buffer), length - offset)], offset)
-            if not count:
-                break
-            digest.update(buffer[:count])
-            offset += count
-        return digest
+    def sha256(self, length: int, stop: threading.Event) -> hashlib._Hash:
+        """Over the first `length` bytes; over fewer, after `stop`. Raises :exc:`DiskFailed`."""
+        with self._failures():
+            return digest_of(self._descriptor, length, stop)
 
     def reserve(self) -> None:
         """Make the file as long as the artifact, if the disk has room for what is missing. Raises :exc:`DiskFull`."""
@@ -121,7 +116,8 @@ class Partial:
             disk = os.fstatvfs(self._descriptor)
             free = disk.f_bavail * disk.f_frsize
             missing = max(0, self._artifact.size - held)
-            if missing and missing + min(_SPARE_BYTES, disk.f_blocks * disk.f_frsize // 20) > free:
+            # A file system that is nothing but memory (ramfs, as an initramfs may be) gives no figures.
+            if disk.f_blocks and missing and missing + min(_SPARE_BYTES, disk.f_blocks * disk.f_frsize // 20) > free:
                 raise DiskFull(
                     f"{self._target} needs {missing} more bytes, and {free} are free in {self._target.parent}:"
                     " make room and fetch again, which goes on from here"
@@ -149,6 +145,11 @@ class Partial:
         """Nothing in it is of use to a later attempt."""
         self._path.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Let go of the file and its lock. A thread that still writes fails, and writes to no other file instead."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
         try:
@@ -161,17 +162,25 @@ class Partial:
 def open_partial(artifact: Artifact, target: Path) -> Iterator[Partial]:
     """The file ``.NAME.part`` beside `target`, with what an earlier attempt left in it, locked for this process.
 
-    Raises :exc:`AlreadyFetching` or :exc:`DiskFailed`.
+    Raises :exc:`AlreadyFetching` or :exc:`DiskFailed`, also where `target` is a folder or a device.
     """
     path = target.with_name(f".{target.name}.part")
     try:
-        descriptor = _open_locked(path, target)
+        _check_place(target)
+        partial = Partial(artifact, target, path, _open_locked(path, target))
     except OSError as error:
         raise _disk_error(target, error) from None
+    with contextlib.closing(partial):
+        yield partial
+
+
+def _check_place(target: Path) -> None:
     try:
-        yield Partial(artifact, target, path, descriptor)
-    finally:
-        os.close(descriptor)
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise DiskFailed(f"{target} is no file: it would have to make way for one")
 
 
 def _open_locked(path: Path, target: Path) -> int:
@@ -183,7 +192,7 @@ def _open_locked(path: Path, target: Path) -> int:
             except BlockingIOError:
                 raise AlreadyFetching(f"another process is fetching {target}: wait for it, or end it") from None
             opened = os.fstat(descriptor)
-            if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid():
+            if not stat.S_ISREG(opened.st_mode) or opened.st_uid != os.geteuid() or opened.st_nlink > 1:
                 raise DiskFailed(f"{path} is no file of ours: remove it")
             if os.path.samestat(opened, path.stat(follow_symlinks=False)):
                 return descriptor
@@ -200,6 +209,20 @@ def span(artifact: Artifact, number: int) -> tuple[int, int]:
     """Where piece `number` begins, and how long it is."""
     start = number * artifact.piece_bytes
     return start, min(artifact.piece_bytes, artifact.size - start)
+
+
+def digest_of(descriptor: int, length: int, stop: threading.Event) -> hashlib._Hash:
+    """SHA-256 over the first `length` bytes, or what there is of them by `stop`. Raises :exc:`OSError`."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(_BUFFER, max(length, 1))))
+    offset = 0
+    while offset < length and not stop.is_set():
+        count = os.preadv(descriptor, [buffer[: min(len(buffer), length - offset)]], offset)
+        if not count:
+            break
+        digest.update(buffer[:count])
+        offset += count
+    return digest
 
 
 def _disk_error(target: Path, error: OSError) -> FetchError:

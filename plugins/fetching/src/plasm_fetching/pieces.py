@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
@@ -43,26 +44,31 @@ class PieceQueue:
         """Whether the piece is not there yet."""
         return number in self._left
 
-    def take(self, source: Hashable, now: float, patience: float = 0.0) -> int | None:
+    def take(self, source: Hashable, now: float, patience: float = 0.0, too_late: float = math.inf) -> int | None:
         """The next piece for `source`; ``None`` where there is none for it at the moment.
 
-        Where no piece waits any longer it is one that another source has had for more than `patience` seconds, the one
-        that has been under way the longest.
+        One that another source has had for more than `too_late` seconds goes before all that wait: it holds up whoever
+        wants the pieces in order. Where none waits any longer it is one that another has had for more than `patience`
+        seconds. Either way it is the one that has been under way the longest.
         """
-        if self._waiting:
-            number = self._waiting.popleft()
-            self._taken[number] = _Taken(now, [source])
-            return number
-        tail = [
+        late = self._late(source, now, too_late if self._waiting else min(patience, too_late))
+        if late is not None:
+            self._taken[late].takers.append(source)
+            return late
+        if not self._waiting:
+            return None
+        number = self._waiting.popleft()
+        self._taken[number] = _Taken(now, [source])
+        return number
+
+    def _late(self, source: Hashable, now: float, seconds: float) -> int | None:
+        """What has been under way the longest, for more than `seconds`, and may be fetched by `source` too."""
+        late = [
             (taken.since, number)
             for number, taken in self._taken.items()
-            if source not in taken.takers and len(taken.takers) < MOST_TAKERS and now - taken.since > patience
+            if source not in taken.takers and len(taken.takers) < MOST_TAKERS and now - taken.since > seconds
         ]
-        if not tail:
-            return None
-        _, number = min(tail)
-        self._taken[number].takers.append(source)
-        return number
+        return min(late)[1] if late else None
 
     def arrived(self, number: int, source: Hashable) -> list[Hashable]:
         """The piece is there, by `source`: who else has it under way, for nothing now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -32,76 +33,85 @@ def fetch_in_sequence(artifact: Artifact, partial: Partial, crew: Crew, stop: th
     partial.cut(resumed)
     if resumed:
         crew.report(Resumed(resumed))
+    sequence = _Sequence(artifact, partial, crew, stop, resumed)
+    if stop.is_set():
+        raise Stopped(artifact.path)
     for source in crew.sources:
         with _aborting(source, stop):
             try:
-                if _from_one(artifact, partial, crew, source, stop, resumed):
-                    return resumed
+                sequence.finish(source)
+                return resumed
             except (DiskFull, DiskFailed):
                 raise
             except FetchError as error:
                 if stop.is_set():
                     raise Stopped(artifact.path) from None
                 crew.give_up(source, error)
-    crew.standing.save()
+            finally:
+                crew.standing.save()
     raise NoSourceLeft(artifact.path, crew.reasons)
 
 
-def _from_one(
-    artifact: Artifact, partial: Partial, crew: Crew, source: Source, stop: threading.Event, resumed: int
-) -> bool:
-    """Whether `source` brought what was missing. Raises :exc:`FetchError` where it is of no use."""
-    failures = 0
-    while True:
-        began_at = partial.length
-        try:
-            if began_at < artifact.size:
-                _receive(artifact, partial, crew, source, stop, resumed)
-        except (Unreachable, Busy) as error:
-            source.renew()
-            failures = failures + 1 if partial.length == began_at else 1
-            if failures > crew.retries or stop.is_set():
-                raise
-            pause = _FIRST_PAUSE * 2 ** (failures - 1)
-            crew.report(Dropped(source.origin, str(error), pause))
-            stop.wait(pause)
-            continue
-        if partial.sha256(artifact.size).hexdigest() == artifact.sha256:
-            crew.standing.save()
-            return True
-        partial.cut(0)
-        # What it did not bring itself is not its lie: once more, from the front.
-        if not began_at:
-            raise Lied(f"{source.origin} sent a {artifact.path} that is not the signed one")
+class _Sequence:
+    """How far it is: the bytes that are there, all of them hashed."""
 
+    def __init__(self, artifact: Artifact, partial: Partial, crew: Crew, stop: threading.Event, resumed: int) -> None:
+        self._artifact = artifact
+        self._partial = partial
+        self._crew = crew
+        self._stop = stop
+        self._buffer = memoryview(bytearray(min(_BUFFER, artifact.size)))
+        self._offset = resumed
+        self._digest = partial.sha256(resumed, stop)
 
-def _receive(
-    artifact: Artifact, partial: Partial, crew: Crew, source: Source, stop: threading.Event, resumed: int
-) -> None:
-    offset = partial.length
-    answer = source.ask(offset, artifact.size - offset)
-    told = time.monotonic()
-    counted = source.received
+    def finish(self, source: Source) -> None:
+        """Have `source` bring what is missing. Raises :exc:`FetchError` where it is of no use."""
+        failures = 0
+        while True:
+            began_at = self._offset
+            try:
+                if began_at < self._artifact.size:
+                    self._receive(source)
+            except (Unreachable, Busy) as error:
+                source.renew()
+                failures = failures + 1 if self._offset == began_at else 1
+                if failures > self._crew.retries or self._stop.is_set():
+                    raise
+                pause = _FIRST_PAUSE * 2 ** (failures - 1)
+                self._crew.report(Dropped(source.origin, str(error), pause))
+                self._stop.wait(pause)
+                continue
+            if self._digest.hexdigest() == self._artifact.sha256:
+                return
+            self._partial.cut(0)
+            self._offset, self._digest = 0, hashlib.sha256()
+            # What it did not bring itself is not its lie: once more, from the front.
+            if not began_at:
+                raise Lied(f"{source.origin} sent a {self._artifact.path} that is not the signed one")
 
-    def take(view: memoryview) -> None:
-        nonlocal offset, told, counted
-        if stop.is_set():
-            raise Stopped(artifact.path)
-        if offset + len(view) > artifact.size:
-            raise Lied(f"{source.origin} sends more than there is of {artifact.path}")
-        partial.write(view, offset)
-        offset += len(view)
-        source.brought += len(view)
-        now = time.monotonic()
-        if now - told >= _REPORT_SECONDS:
-            rate = (source.received - counted) / (now - told)
-            told, counted = now, source.received
-            crew.report(Progressed(offset, artifact.size, rate, crew.by_source))
+    def _receive(self, source: Source) -> None:
+        size = self._artifact.size
+        answer = source.ask(self._offset, size - self._offset)
+        told, counted = time.monotonic(), source.received
 
-    source.read(answer, memoryview(bytearray(_BUFFER)), take)
-    if offset < artifact.size:
-        raise Unreachable(f"{source.origin} broke off after {offset} of {artifact.size} bytes")
-    crew.report(Progressed(offset, artifact.size, source.rate or 0.0, crew.by_source))
+        def take(view: memoryview) -> None:
+            nonlocal told, counted
+            if self._stop.is_set():
+                raise Stopped(self._artifact.path)
+            self._partial.write(view, self._offset)
+            self._digest.update(view)
+            self._offset += len(view)
+            source.brought += len(view)
+            now = time.monotonic()
+            if now - told >= _REPORT_SECONDS:
+                rate = (source.received - counted) / (now - told)
+                told, counted = now, source.received
+                self._crew.report(Progressed(self._offset, size, rate, self._crew.by_source))
+
+        source.read(answer, self._buffer, take)
+        if self._offset < size:
+            raise Unreachable(f"{source.origin} broke off after {self._offset} of {size} bytes")
+        self._crew.report(Progressed(self._offset, size, source.rate or 0.0, self._crew.by_source))
 
 
 @contextlib.contextmanager
