@@ -271,6 +271,37 @@ def test_who_is_found_may_have_what_was_absent_and_strangers_are_bounded():
     assert len(providers) == 1 + MOST_FOUND
 
 
+def test_who_is_found_takes_the_place_of_one_that_was_found_and_does_not_answer():
+    clock = Clock()
+    providers = Providers(["named"], 15, now=clock)
+    for number in range(MOST_FOUND):
+        providers.found(str(number))
+    for silent in ("named", "3", "5"):
+        providers.failed(silent, "gone")
+    for new in ("new", "newer", "too many"):
+        providers.found(new)
+    # They were being asked meanwhile.
+    providers.failed("3", "gone")
+    providers.lied("5", "other")
+    providers.served("3")
+    providers.had_nothing("5")
+    clock.now += FAILURE_SECONDS
+    awake = providers.awake()
+    assert len(awake) == 1 + MOST_FOUND
+    assert {"named", "new", "newer"} <= set(awake)
+    assert not {"3", "5", "too many"} & set(awake)
+    assert providers.resting() == []
+
+
+async def test_who_had_nothing_stands_behind_those_that_were_not_asked(provide: Provide):
+    poor, rich = [provide() for _ in range(2)], provide()
+    digest = Digest(rich.put(CONTENT))
+    async with opened(*poor, rich, tries=2, absent_seconds=0) as store:
+        with pytest.raises(NotStored):
+            await store.get(digest, PLENTY)
+        assert await store.get(digest, PLENTY) == CONTENT
+
+
 def test_describing_the_driver_imports_no_http():
     code = "import sys, plasm_http.hooks as h; h.plasm_stores(); sys.exit('http.client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -33,7 +33,7 @@ class Dropped:
     source: str
     reason: str
     again_in: float | None = None
-    """Seconds until it is tried again, if nothing else is left; ``None`` for never."""
+    """Seconds until it is tried again; ``None`` for never, or, where it is only slow, when nobody else is left."""
 
 
 Event = Resumed | Progressed | Dropped

@@ -23,18 +23,33 @@ class Providers:
         self, bases: Sequence[str], absent_seconds: float, *, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._order = list(dict.fromkeys(bases))
+        self._found: list[str] = []
         self._resting: dict[str, tuple[float, str]] = {}
         self._absent: OrderedDict[str, float] = OrderedDict()
         self._absent_seconds = absent_seconds
         self._now = now
-        self._named = len(self._order)
 
     def found(self, base: str) -> None:
         """`base` says that it serves something: it is asked after all others."""
-        if base not in self._order and len(self._order) < self._named + MOST_FOUND:
-            self._order.append(base)
-            # It may have what the others have not.
-            self._absent.clear()
+        if base in self._order or not self._room():
+            return
+        self._found.append(base)
+        self._order.append(base)
+        # It may have what the others have not.
+        self._absent.clear()
+
+    def _room(self) -> bool:
+        """Whether one more stranger may be known, in the place of one that does not answer if need be."""
+        if len(self._found) < MOST_FOUND:
+            return True
+        awake = self.awake()
+        for each in self._found:
+            if each not in awake:
+                self._found.remove(each)
+                self._order.remove(each)
+                del self._resting[each]
+                return True
+        return False
 
     def __len__(self) -> int:
         return len(self._order)
@@ -51,16 +66,30 @@ class Providers:
 
     def lied(self, base: str, reason: str) -> None:
         """`base` sent something else."""
-        self._resting[base] = (self._now() + LIE_SECONDS, reason)
+        self._rest(base, LIE_SECONDS, reason)
 
     def failed(self, base: str, reason: str) -> None:
         """`base` did not answer the question, one way or the other."""
-        self._resting[base] = (self._now() + FAILURE_SECONDS, reason)
+        self._rest(base, FAILURE_SECONDS, reason)
 
     def served(self, base: str) -> None:
         """`base` had what was asked for, and it was right."""
-        self._order.remove(base)
-        self._order.insert(0, base)
+        self._move(base, 0)
+
+    def had_nothing(self, base: str) -> None:
+        """`base` does not have what was asked for: it is asked after all others."""
+        self._move(base, len(self._order))
+
+    # While it was asked, another may have taken its place.
+
+    def _rest(self, base: str, seconds: float, reason: str) -> None:
+        if base in self._order:
+            self._resting[base] = (self._now() + seconds, reason)
+
+    def _move(self, base: str, place: int) -> None:
+        if base in self._order:
+            self._order.remove(base)
+            self._order.insert(place, base)
 
     def note_absent(self, hexadecimal: str) -> None:
         """No provider had it."""

@@ -97,7 +97,7 @@ class HttpStore:
                 try:
                     return base, await _in_thread(question, ask)
                 except Absent:
-                    continue
+                    self._providers.had_nothing(base)
                 except TooMuch as error:
                     problem = problem or TooLarge(str(error))
                 except Lied as error:
