@@ -100,11 +100,11 @@ def test_one_that_lies_or_answers_otherwise_is_dropped_with_the_reason(provide, 
     assert BAD[behaviour] in events.dropped()[bad.origin]
 
 
-@pytest.mark.parametrize("behaviour", BAD)
-@both
+# To answer with the whole is right where the whole is asked for.
+@pytest.mark.parametrize(
+    ("behaviour", "pieces"), [(each, True) for each in BAD] + [(each, False) for each in BAD if each != "whole"]
+)
 def test_with_nobody_else_there_is_nothing(provide, file, data, target, behaviour, pieces):
-    if behaviour == "whole" and not pieces:
-        pytest.skip("all of it is what is asked for")
     with pytest.raises(NoSourceLeft) as caught:
         fetch(artifact_of(data, pieces=pieces), [provide(file, behaviour).url], target, retries=0)
     assert left(target) == set()
