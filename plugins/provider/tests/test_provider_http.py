@@ -153,6 +153,12 @@ def test_a_request_with_content_is_refused_and_its_content_is_no_request(served)
     assert answered.count(b"HTTP/1.1 ") == 1
 
 
+def test_a_refusal_of_head_has_no_content(served) -> None:
+    answered = served.say(b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+    assert answered.startswith(b"HTTP/1.1 413 ")
+    assert answered.endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/stable/x86_64/nothing", "/a/b/c/d/e", "/stable/x86_64/", "//"])
 def test_what_is_not_there_is_not_found_in_json(served, path: str) -> None:
     answer = served.get(path)

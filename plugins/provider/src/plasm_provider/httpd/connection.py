@@ -75,6 +75,7 @@ class Connection:
         self._guest = guest
         self._house = house
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=house.limits.head_bytes)
+        self._head_only = False
 
     async def converse(self) -> None:
         """Answer until either side ends it. Raises nothing that the client could cause."""
@@ -100,7 +101,7 @@ class Connection:
             await self._send(refused.response, last=True)
             await self._linger()
             return False
-        await self._send(response, last=self._house.closing.is_set(), head_only=request.method == b"HEAD")
+        await self._send(response, last=self._house.closing.is_set())
         self._house.crowd.rests(self._guest)
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
@@ -114,6 +115,7 @@ class Connection:
             try:
                 event = self._h11.next_event()
                 if isinstance(event, h11.Request):
+                    self._head_only = event.method == b"HEAD"
                     if event.method.decode("ascii") not in METHODS:
                         raise _Refused(405, "only GET and HEAD are answered here", (("Allow", ", ".join(METHODS)),))
                     if not isinstance(self._h11.next_event(), h11.EndOfMessage):
@@ -155,7 +157,7 @@ class Connection:
             self._house.log.exception("http: a request could not be answered")
             return refusal(500, "this provider failed; its log says why")
 
-    async def _send(self, response: Response, *, last: bool, head_only: bool = False) -> None:
+    async def _send(self, response: Response, *, last: bool) -> None:
         body = response.body
         try:
             fields: list[tuple[str, str]] = [("Date", formatdate(usegmt=True)), *response.fields]
@@ -166,13 +168,13 @@ class Connection:
             head = h11.Response(status_code=response.status, headers=fields, reason=REASONS.get(response.status, ""))
             self._house.observer.answered(response.status)
             data = self._h11.send(head) or b""
-            if not head_only and response.status != 304:
+            if not self._head_only and response.status != 304:
                 # h11 only counts the bytes: the body goes from the file to the socket, through nobody's memory.
                 self._h11.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]
                 if isinstance(body, bytes):
                     data += body
             self._h11.send(h11.EndOfMessage())
-            file = body if isinstance(body, FileBody) and not head_only else None
+            file = body if isinstance(body, FileBody) and not self._head_only else None
             await self._house.sender.send(self._socket, data, file)
         finally:
             if isinstance(body, FileBody):

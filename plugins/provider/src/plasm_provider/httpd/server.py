@@ -120,6 +120,9 @@ class Server:
                     await Connection(connection, guest, house).converse()
             except OSError as error:
                 self._log.debug("http: a connection of %s could not be used: %s", client, error)
+            except Exception:
+                # A defect costs the connection that meets it, and not what others are downloading.
+                self._log.exception("http: a connection of %s broke", client)
             finally:
                 trio.lowlevel.notify_closing(connection.fileno())
                 connection.close()
