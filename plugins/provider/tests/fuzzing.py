@@ -26,6 +26,8 @@ _NAMES = st.sampled_from(
 )
 _SEGMENTS = st.one_of(
     _NAMES,
+    _NAMES,
+    _NAMES,
     _TEXT.map(lambda text: quote(text, safe="")),
     st.sampled_from(["..", "%2e%2e", "%00", "%2f", "%252e", "", ".", "%ff", "\\", "a" * 300, "%", "\u00e9"]),
     st.binary(max_size=12).map(lambda data: data.decode("latin-1")),
@@ -42,42 +44,78 @@ _RANGES = st.lists(
 _FIELDS = st.lists(
     st.one_of(
         st.tuples(st.just("Range"), _RANGES),
+        st.tuples(st.just("Range"), st.sampled_from(["bytes=0-0", "bytes=-1", "bytes=0-9,5000-", "bytes=9-0"])),
         st.tuples(st.sampled_from(["If-Range", "If-Match", "If-None-Match"]), _TAGS),
+        st.tuples(st.sampled_from(["If-Range", "Accept", "User-Agent", "Cookie"]), _TAGS),
         st.tuples(st.sampled_from(["Content-Length", "Expect", "Upgrade", "Host", "Connection"]), _TEXT),
         st.tuples(st.just("Transfer-Encoding"), st.sampled_from(["chunked", "identity", "chunked, gzip"])),
         st.tuples(_TEXT, _TEXT),
         st.just(("X-Long", "x" * 20_000)),
     ),
-    max_size=5,
+    max_size=3,
 )
 _VERSIONS = st.sampled_from(["HTTP/1.1"] * 5 + ["HTTP/1.0", "HTTP/2.0", "HTTP/9", "", "http/1.1"])
 
 
-def _paths() -> st.SearchStrategy[str]:
+_SOUND_SEGMENTS = st.one_of(
+    _NAMES, _NAMES, _TEXT.map(lambda text: quote(text, safe="")), st.sampled_from(["..", "%2e%2e", "%252e", "."])
+)
+_SOUND_FIELDS = st.lists(
+    st.one_of(
+        st.tuples(st.just("Range"), _RANGES.filter(str.isascii).filter(str.isprintable)),
+        st.tuples(st.just("Range"), st.sampled_from(["bytes=0-0", "bytes=-1", "bytes=0-9,5000-", "bytes=9-0"])),
+        st.tuples(st.sampled_from(["If-Range", "If-Match", "If-None-Match"]), _TAGS),
+    ),
+    max_size=3,
+)
+
+
+_THERE = {
+    "channel": "stable",
+    "arch": "x86_64",
+    "name": "kernel",
+    "target": "rootfs",
+    "digest": "a" * 64,
+    "file": "timestamp.json",
+}
+
+
+def _paths(segments: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """The documented ones, with what is there, or one of `segments`, for what is in braces."""
     documented = st.sampled_from(sorted(json.loads(OPENAPI.read_text())["paths"]))
-    filled = documented.flatmap(
-        lambda path: st.lists(_SEGMENTS, min_size=4, max_size=4).map(
-            lambda parts: re.sub(r"\{[^}]*\}", lambda _: parts.pop(), path)
+    given = st.one_of(st.none(), st.none(), st.none(), segments)
+    return documented.flatmap(
+        lambda path: st.lists(given, min_size=4, max_size=4).map(
+            lambda parts: re.sub(r"\{(.*?)\}", lambda match: parts.pop() or _THERE[match[1]], path)
         )
     )
-    return st.one_of(filled, st.lists(_SEGMENTS, max_size=6).map("/".join), _TEXT)
 
 
-def _heads() -> st.SearchStrategy[bytes]:
-    def head(parts: tuple[Any, ...]) -> bytes:
-        method, path, version, fields, breaks, host = parts
-        lines = [f"{method} {path} {version}", *(["Host: x"] if host else []), *(f"{a}: {b}" for a, b in fields)]
-        return breaks.join([*lines, "", ""]).encode("utf-8", "surrogateescape")
-
-    line_break = st.sampled_from(["\r\n"] * 5 + ["\n", "\r"])
-    return st.tuples(_METHODS, _paths(), _VERSIONS, _FIELDS, line_break, st.sampled_from([True] * 5 + [False])).map(
-        head
-    )
+def _head(parts: tuple[Any, ...]) -> bytes:
+    method, path, version, fields, line_break, host = parts
+    lines = [f"{method} {path} {version}", *(["Host: x"] if host else []), *(f"{a}: {b}" for a, b in fields)]
+    return str(line_break).join([*lines, "", ""]).encode("utf-8", "surrogateescape")
 
 
 def requests() -> st.SearchStrategy[bytes]:
-    """What a client sends on one connection."""
-    one = st.one_of(_heads(), _heads(), _heads(), st.binary(max_size=200))
+    """What a client sends on one connection: heads that are sound, heads that are not, and what is none."""
+    sound = st.tuples(
+        st.sampled_from(["GET", "GET", "HEAD"]),
+        _paths(_SOUND_SEGMENTS),
+        st.sampled_from(["HTTP/1.1", "HTTP/1.0"]),
+        _SOUND_FIELDS,
+        st.just("\r\n"),
+        st.just(True),
+    ).map(_head)
+    broken = st.tuples(
+        _METHODS,
+        st.one_of(_paths(_SEGMENTS), st.lists(_SEGMENTS, max_size=6).map("/".join), _TEXT),
+        _VERSIONS,
+        _FIELDS,
+        st.sampled_from(["\r\n"] * 5 + ["\n", "\r"]),
+        st.sampled_from([True] * 5 + [False]),
+    ).map(_head)
+    one = st.one_of(sound, sound, broken, st.binary(max_size=200))
     return st.lists(one, min_size=1, max_size=3).map(b"".join)
 
 

@@ -159,6 +159,12 @@ def test_a_refusal_of_head_has_no_content(served) -> None:
     assert answered.endswith(b"\r\n\r\n")
 
 
+def test_what_is_no_http_after_head_is_refused_with_a_reason(served) -> None:
+    answered = served.say(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET\r\n\r\n")
+    assert answered.count(b"HTTP/1.1 ") == 2
+    assert b"error" in answered.rpartition(b"\r\n\r\n")[2]
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/stable/x86_64/nothing", "/a/b/c/d/e", "/stable/x86_64/", "//"])
 def test_what_is_not_there_is_not_found_in_json(served, path: str) -> None:
     answer = served.get(path)

@@ -108,6 +108,7 @@ class Connection:
     async def _request(self, patience: float) -> h11.Request | None:
         """The next request, complete; ``None`` where none comes. Raises :exc:`_Refused` or :exc:`OSError`."""
         begun = False
+        self._head_only = False
         deadline = trio.current_time() + patience
         while True:
             if not begun and self._h11.trailing_data[0]:
