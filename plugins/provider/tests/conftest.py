@@ -25,6 +25,8 @@ from plasm_trust import settings as trust
 from plasm_trust.keys import did_of
 from plasm_trust.repository import Repository
 
+from plasm.ports import Signer
+
 LOG = logging.getLogger("plasm.service.provider")
 PATIENCE = 20.0
 """Seconds within which whatever is waited for happens, on a machine under load too."""
@@ -47,7 +49,8 @@ class Publisher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.offline, self.online = Key(), Key()
+        self.offline: Signer = Key()
+        self.online: Signer = Key()
         self.uris: dict[str, str] = {}
         """did:key → URI, of keys that a provider can open."""
 

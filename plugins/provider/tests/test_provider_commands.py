@@ -118,9 +118,29 @@ def test_status_and_list_ask_a_provider(machine, folder) -> None:
 
 def test_status_of_one_that_is_not_healthy_is_no(machine, folder) -> None:
     with machine.provides("serve", "--artifacts", folder, "--arch", "x86_64") as provider:
-        (folder / "stable" / "x86_64" / "kernel").unlink()
+        folder.rename(folder.with_name("elsewhere"))
         for _ in range(100):
             status = machine("provider", "status", "--addr", provider.url)
             if status.returncode == 1:
                 break
-        assert status.stdout.startswith("unhealthy")
+        assert status.stdout.startswith("unhealthy: artifacts cannot be read\n")
+        assert machine("provider", "list", "--addr", provider.url).returncode == 1
+
+
+def test_where_mdns_cannot_be_had_it_serves_without_and_says_so(machine, folder) -> None:
+    machine.home.mkdir(mode=0o700)
+    (machine.home / "config.toml").write_text('[discovery.mdns]\ninterfaces = ["none0"]\n')
+    with machine.provides("serve", "--artifacts", folder, "--no-dht", "--json", advertises=True) as provider:
+        said = json.loads(provider.first_line)["advertised"]["mdns"]
+        assert "no interface of 'none0' takes multicast" in said
+        assert f"mDNS: not running, {said}" in provider.stop()[1]
+
+
+def test_a_p2p_port_that_is_taken_is_one_clear_line(machine, folder) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}"
+        done = machine("serve", "-a", folder, "--bind", "127.0.0.1", "--port", 0, "--no-mdns", "--listen", address)
+    assert done.returncode == 125
+    assert "--listen ADDR listens elsewhere, --no-dht does without" in done.stderr.splitlines()[-1]
