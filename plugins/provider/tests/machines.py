@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from urllib.request import urlopen
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.02
+"""Between two looks: whoever asks too often is refused."""
 
 
 @dataclass
@@ -75,6 +78,13 @@ class Running:
     def get(self, path: str) -> bytes:
         with urlopen(self.url + path, timeout=20) as answer:
             return bytes(answer.read())
+
+    def until(self, path: str, content: bytes) -> None:
+        """Return when it serves `content` under `path`."""
+        deadline = time.monotonic() + READY_SECONDS
+        while (found := self.get(path)) != content:
+            assert time.monotonic() < deadline, f"{path} is still {found[:100]!r}"
+            time.sleep(LOOK_SECONDS)
 
     def stop(self) -> tuple[int, str]:
         """End it as its user would: its exit code, and all that it said on stderr."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import anyio
 import pytest
 from plasm_finding.info import PROTOCOL, read
-from plasm_provider.advertising import RUNNING, Advertising, Network
+from plasm_provider.advertising import NOT_YET, RUNNING, Advertising, Network
 from plasm_provider.catalog import Catalog
 from plasm_provider.known import KnownHashes
 from plasm_trust.published import Published
@@ -114,6 +114,37 @@ async def test_a_discovery_that_fails_is_named_and_disturbs_no_other(tmp_path: P
     async with advertising(network, catalog) as running:
         assert running.states == {"dht": "left out", "silent": "the wire is cut", "static": RUNNING}
         assert properties(directory, STABLE) == [{"version": "3", "http_port": "8080"}]
+
+
+class Mute:
+    """A discovery that never says whether it announces."""
+
+    async def advertise(self, *arguments: object, **options: object) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_a_discovery_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plasm_provider.advertising.ANNOUNCE_SECONDS", 0.05)
+    catalog = Catalog(KnownHashes(None), LOG)
+    await catalog.publish(published(stable=3), tmp_path)
+    network = Network(peer=PEER, discoveries=(("mute", Mute()),))  # type: ignore[arg-type]
+    async with advertising(network, catalog) as running:
+        assert running.states == {"mute": NOT_YET}
+
+
+class Broken:
+    """A discovery with a defect."""
+
+    async def advertise(self, *arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+
+async def test_a_discovery_with_a_defect_costs_its_announcements_alone(tmp_path: Path) -> None:
+    catalog = Catalog(KnownHashes(None), LOG)
+    await catalog.publish(published(stable=3), tmp_path)
+    network = Network(peer=PEER, discoveries=(("broken", Broken()),))  # type: ignore[arg-type]
+    async with advertising(network, catalog) as running:
+        assert running.states == {"broken": "ZeroDivisionError('a defect')"}
 
 
 async def test_whoever_asks_over_a_transport_is_told_the_port_and_the_channels(tmp_path: Path) -> None:

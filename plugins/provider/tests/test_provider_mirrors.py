@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import KERNEL, PATIENCE, ROOTFS, Publisher
-from .machines import Machine, Running
+from .machines import Machine
 
 
 @pytest.fixture
@@ -60,15 +60,8 @@ def test_it_follows_its_publisher_within_its_refresh_time(tmp_path, publisher, r
         mirror.provides("mirror", "--from", serving.url, "--root", root, "--refresh", 1) as copy,
     ):
         publisher.publish({"stable/x86_64/kernel": b"a newer kernel"})
-        until_it_serves(copy, "stable/x86_64/kernel", b"a newer kernel")
+        copy.until("stable/x86_64/kernel", b"a newer kernel")
         assert copy.get("metadata/timestamp.json") == serving.get("metadata/timestamp.json")
-
-
-def until_it_serves(provider: Running, path: str, content: bytes) -> None:
-    for _ in range(int(PATIENCE * 100)):
-        if provider.get(path) == content:
-            return
-    raise AssertionError(f"{path} is not what was published")
 
 
 def test_without_a_root_it_is_told_how_to_pin_one_and_a_home_that_has_one_needs_no_more(

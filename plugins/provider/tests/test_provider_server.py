@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 from plasm_provider.httpd.limits import Limits
 from plasm_provider.httpd.listening import listen, reachable
@@ -74,6 +75,26 @@ def test_an_answer_that_cannot_be_costs_one_connection(caplog: pytest.LogCapture
             status(port, "/broken")
         assert status(port) == 200
     assert "LocalProtocolError" in caplog.text
+
+
+def test_a_long_document_is_not_copied_for_each_client() -> None:
+    document = bytes(64 * 2**20)
+
+    def growth(port: int) -> int:
+        before = psutil.Process().memory_info().rss
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        # All have their head, so that what the server holds of each answer is held.
+        heads = [client.recv(15) for client in clients]
+        grown = psutil.Process().memory_info().rss - before
+        for client in clients:
+            client.close()
+        assert heads == [b"HTTP/1.1 200 OK"] * 20
+        return grown
+
+    with serving(lambda request: Response(200, document)) as port:
+        assert growth(port) < 5 * len(document)
 
 
 def test_addresses_that_are_not_allowed_are_not_answered() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
 RUNNING: Final = "running"
+NOT_YET: Final = "nothing announced yet"
+ANNOUNCE_SECONDS: Final = 10.0
+"""For all first announcements; serving does not wait longer for a discovery that says nothing."""
 RETRY_SECONDS: Final = 30.0
 """After a discovery could not announce."""
 
@@ -42,7 +44,7 @@ class Advertising:
         self, network: Network, catalog: Catalog, urls: Sequence[tuple[str, int]], port: int, log: logging.Logger
     ) -> None:
         self.states: dict[str, str] = dict(network.absent)
-        """By discovery: :data:`RUNNING`, or why it is not."""
+        """By discovery: :data:`RUNNING`, or how it is instead."""
         self.network = network
         self._catalog = catalog
         self._endpoints = urls
@@ -97,28 +99,22 @@ class Advertising:
                 for topic, announcement in list(running.items()):
                     if wanted.get(topic) != announcement.properties:
                         await running.pop(topic).end()
-                for topic, properties in wanted.items():
-                    if topic not in running:
-                        running[topic] = announcement = _Announcement(properties)
-                        await tasks.start(partial(self._keep, name, discovery, topic, announcement))
+                for topic in wanted.keys() - running.keys():
+                    self.states[name] = NOT_YET
+                    running[topic] = _Announcement(topic, wanted[topic])
+                    tasks.start_soon(self._keep, name, discovery, running[topic])
+                with anyio.move_on_after(ANNOUNCE_SECONDS):
+                    for announcement in running.values():
+                        await announcement.told.wait()
                 told.started()
                 await news.wait()
 
-    async def _keep(
-        self,
-        name: str,
-        discovery: Discovery,
-        topic: BootTopic,
-        announcement: _Announcement,
-        *,
-        task_status: TaskStatus[None],
-    ) -> None:
-        told = _Once(task_status.started)
-
+    async def _keep(self, name: str, discovery: Discovery, announcement: _Announcement) -> None:
         def began() -> None:
             self.states[name] = RUNNING
-            told.started()
+            announcement.told.set()
 
+        topic = announcement.topic
         try:
             with announcement.scope:
                 while True:
@@ -126,10 +122,11 @@ class Advertising:
                         await discovery.advertise(
                             topic, self.addresses, announcement.properties, task_status=_Once(began)
                         )
-                    except PortError as error:
-                        self.states[name] = str(error)
-                        self._log.warning("%s is not announced by %s: %s", topic.key, name, error)
-                        told.started()
+                    except Exception as error:
+                        # A driver that breaks costs the announcement, and not what is served.
+                        self.states[name] = str(error) if isinstance(error, PortError) else repr(error)
+                        self._log.warning("%s is not announced by %s: %s", topic.key, name, self.states[name])
+                        announcement.told.set()
                     await anyio.sleep(RETRY_SECONDS)
         finally:
             announcement.ended.set()
@@ -138,9 +135,12 @@ class Advertising:
 class _Announcement:
     """One topic by one discovery, with properties that do not change."""
 
-    def __init__(self, properties: dict[str, str]) -> None:
+    def __init__(self, topic: BootTopic, properties: dict[str, str]) -> None:
+        self.topic = topic
         self.properties = properties
         self.scope = anyio.CancelScope()
+        self.told = anyio.Event()
+        """Announced, or found not to be."""
         self.ended = anyio.Event()
 
     async def end(self) -> None:

@@ -56,8 +56,7 @@ class Catalog:
     ) -> None:
         """Offer what is signed in `published` from the folder `targets`, and check every file of it.
 
-        `hashed` are files that were hashed on the way here and found to be what is signed, by target path. Raises
-        :exc:`OSError` where what is known cannot be written down.
+        `hashed` are files that were hashed on the way here and found to be what is signed, by target path.
         """
         async with self._busy:
             for path, identity in (hashed or {}).items():
@@ -66,7 +65,7 @@ class Catalog:
             await self._look(published, targets)
 
     async def look(self) -> None:
-        """Notice what has changed in the folder, and hash what is new. Raises as :meth:`publish`."""
+        """Notice what has changed in the folder, and hash what is new."""
         async with self._busy:
             if self.offer.published is not None and self.offer.targets is not None:
                 await self._look(self.offer.published, self.offer.targets)
@@ -87,7 +86,11 @@ class Catalog:
                 offer = replace(offer, holdings={**offer.holdings, holding.artifact.path: hashed})
                 self._offer(offer)
         used = [each.identity for each in offer.holdings.values() if each.identity is not None]
-        await self._in_thread(lambda: self._known.keep(used))
+        try:
+            await self._in_thread(lambda: self._known.keep(used))
+        except OSError as error:
+            # It only saves time at the next start.
+            self._log.debug("what was hashed cannot be written down: %s", error)
 
     def _retired(self, published: Published, targets: Path) -> dict[str, Holding]:
         before = self.offer
@@ -140,7 +143,8 @@ class Catalog:
         try:
             sha256, identity = sha256_of(descriptor, partial(self.progress, path))
         except OSError as error:
-            self._log.warning("%s cannot be served yet: %s", path, error)
+            # Said by the state, which does not repeat itself each second for as long as somebody writes.
+            self._log.debug("%s cannot be served yet: %s", path, error)
             return holding
         finally:
             self.hashing = None

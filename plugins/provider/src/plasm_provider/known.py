@@ -28,6 +28,7 @@ class KnownHashes:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._hashes: dict[FileIdentity, str] = {}
+        self._written = b""
         if path is not None:
             self._hashes.update(_read(path))
 
@@ -47,12 +48,9 @@ class KnownHashes:
         settled = time.time_ns() - _RACY_NS
         kept = tuple(item for item in self._hashes.items() if max(item[0].mtime_ns, item[0].ctime_ns) < settled)
         data = msgspec.json.encode(_Kept(_FORMAT, kept))
-        try:
-            if read_capped(self._path, _MAX_BYTES) == data:
-                return
-        except OSError:
-            pass
-        write_whole(self._path, data, 0o600)
+        if data != self._written:
+            write_whole(self._path, data, 0o600)
+            self._written = data
 
 
 def _read(path: Path) -> dict[FileIdentity, str]:

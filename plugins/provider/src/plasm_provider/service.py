@@ -33,6 +33,10 @@ async def provider_service(scope: Scope, options: ProviderOptions) -> AsyncItera
     Raises :exc:`DriverUnavailable` for options that cannot be, and :exc:`plasm.errors.PlasmError` as
     :func:`open_provider`.
     """
+    if sum(map(bool, (options.artifacts, options.repository, options.mirror))) > 1:
+        raise DriverUnavailable(
+            "artifacts, repository and mirror exclude each other", "keep one of them under [service.provider]"
+        )
     settings = _settings(options)
     network = Network(
         peer=peer_id(scope.require(Signer).public_key),
@@ -72,7 +76,7 @@ def _settings(options: ProviderOptions) -> Settings:
 
 
 def _source(scope: Scope, options: ProviderOptions, bases: Bases) -> Source:
-    if options.repository and not options.mirror:
+    if options.repository:
         return SignedRepository(Path(options.repository), scope.log)
     if not options.mirror:
         folder = Path(options.artifacts) if options.artifacts else artifacts_folder()

@@ -169,14 +169,12 @@ class Connection:
             head = h11.Response(status_code=response.status, headers=fields, reason=REASONS.get(response.status, ""))
             self._house.observer.answered(response.status)
             data = self._h11.send(head) or b""
-            if not self._head_only and response.status != 304:
-                # h11 only counts the bytes: the body goes from the file to the socket, through nobody's memory.
+            has_content = not self._head_only and response.status != 304
+            if has_content:
+                # h11 only counts the bytes: a file goes to the socket through nobody's memory.
                 self._h11.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]
-                if isinstance(body, bytes):
-                    data += body
             self._h11.send(h11.EndOfMessage())
-            file = body if isinstance(body, FileBody) and not self._head_only else None
-            await self._house.sender.send(self._socket, data, file)
+            await self._house.sender.send(self._socket, data, body if has_content else b"")
         finally:
             if isinstance(body, FileBody):
                 body.close()

@@ -20,6 +20,8 @@ from plasm_provider.httpd.ranges import Span
 SLICE_BYTES: Final = 2**20
 """Of one call to sendfile: below a millisecond where the file is in memory, and larger ones gain nothing
 (``specs/decisions/0009-the-providers-http-server.md``)."""
+_TOGETHER_BYTES: Final = 16 * 2**10
+"""A document up to this length is copied behind its head, so that both are one call and one segment."""
 _READERS: Final = 4
 """Slices that are read from a disk at once."""
 _CANNOT_TELL: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
@@ -85,12 +87,17 @@ class Sender:
         self._sent = sent
         self._readers = trio.CapacityLimiter(_READERS)
 
-    async def send(self, connection: socket.socket, data: bytes, body: FileBody | None = None) -> None:
-        """Send `data`, and then `body`. Raises :exc:`TooSlow`, :exc:`Changed` or :exc:`OSError`."""
+    async def send(self, connection: socket.socket, head: bytes, body: bytes | FileBody) -> None:
+        """Send `head`, and then `body`. Raises :exc:`TooSlow`, :exc:`Changed` or :exc:`OSError`."""
         pace = Pace(connection, self._limits)
-        # So that a head and the beginning of its file share a segment, and no small one waits for an answer.
-        await self._bytes(connection, data, pace, socket.MSG_MORE if body is not None else 0)
-        if body is None:
+        if isinstance(body, bytes) and len(body) <= _TOGETHER_BYTES:
+            await self._bytes(connection, head + body, pace, 0)
+            return
+        # So that a head and the beginning of what follows share a segment, and no small one waits for an answer.
+        await self._bytes(connection, head, pace, socket.MSG_MORE)
+        if isinstance(body, bytes):
+            # As it is: a copy for each of many slow clients would be theirs to fill the memory with.
+            await self._bytes(connection, body, pace, 0)
             return
         for part in body.parts:
             if isinstance(part, Span):

@@ -111,8 +111,11 @@ class Mirrored:
             if started:
                 task_status.started()
             while True:
-                for base_url in self._bases.all():
+                asked = self._bases.all()
+                self._complaints = {url: self._complaints.get(url, Complaints(self._log)) for url in asked}
+                for base_url in asked:
                     await self._refresh(base_url, catalog)
+                await catalog.look()
                 if not started and catalog.offer.published is not None:
                     started = True
                     task_status.started()
@@ -136,13 +139,11 @@ class Mirrored:
         return True
 
     async def _refresh(self, base_url: str, catalog: Catalog) -> None:
-        complaints = self._complaints.setdefault(base_url, Complaints(self._log))
+        complaints = self._complaints[base_url]
         try:
             published, fetched = await anyio.to_thread.run_sync(partial(self._mirror, base_url, catalog))
         except (FetchError, TrustRefused, PlasmError, OSError) as error:
             self._bases.failed(base_url)
-            if base_url not in self._bases.all():
-                del self._complaints[base_url]
             complaints.say(f"nothing new from {base_url}: {error}")
             return
         complaints.clear()

@@ -102,17 +102,11 @@ class PlainFolder:
                 self._complaints.clear()
             except (OSError, PortError, PlasmError) as error:
                 self._complaints.say(f"what is in {self._artifacts} cannot be signed: {error}")
-                await self._look_at_rest(catalog)
+                await catalog.look()
             if not started:
                 started = True
                 task_status.started()
             await anyio.sleep(self._poll)
-
-    async def _look_at_rest(self, catalog: Catalog) -> None:
-        try:
-            await catalog.look()
-        except OSError as error:
-            self._complaints.say(f"what is known about files cannot be written down: {error}")
 
     def _scan(self) -> Seen:
         return {path: FileIdentity.of(file.lstat()) for path, file in Scan(self._artifacts).found.items()}
