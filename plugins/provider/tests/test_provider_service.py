@@ -10,6 +10,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from plasm_provider.hooks import ProviderOptions, open_provider
+
+from plasm.drivers import DriverUnavailable
+from plasm.ports import Signer
+from plasm.testing import FakeSigner, make_scope
 
 from .conftest import KERNEL
 from .machines import READY_SECONDS, Machine
@@ -56,3 +61,20 @@ def test_a_node_hosts_it_beside_its_jobs_and_ends_it_with_itself(tmp_path: Path,
     assert process.returncode == 0
     assert "service:provider" in said
     assert machine("provider", "status", "--addr", url).returncode == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"repository": "a", "mirror": True}, "exclude each other"),
+        ({"repository": "a", "arch": "pdp11"}, "pdp11"),
+        ({"repository": "a", "bind": "everywhere"}, "everywhere"),
+    ],
+)
+async def test_options_that_cannot_be_are_refused(options: dict[str, object], said: str, tmp_path: Path) -> None:
+    scope = make_scope(home=tmp_path, provided={Signer: FakeSigner(1)})
+    with pytest.raises(DriverUnavailable, match=said):
+        async with open_provider(scope, ProviderOptions(**options)):  # type: ignore[arg-type]
+            pytest.fail("it was opened")
