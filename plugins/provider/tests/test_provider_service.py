@@ -13,6 +13,7 @@ import pytest
 from plasm_provider.hooks import ProviderOptions, open_provider
 
 from plasm.drivers import DriverUnavailable
+from plasm.errors import PlasmError
 from plasm.ports import Signer
 from plasm.testing import FakeSigner, make_scope
 
@@ -78,3 +79,15 @@ async def test_options_that_cannot_be_are_refused(options: dict[str, object], sa
     with pytest.raises(DriverUnavailable, match=said):
         async with open_provider(scope, ProviderOptions(**options)):  # type: ignore[arg-type]
             pytest.fail("it was opened")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_mirror_without_a_root_says_which_option_names_one(tmp_path: Path) -> None:
+    scope = make_scope(home=tmp_path, provided={Signer: FakeSigner(1)})
+    options = ProviderOptions(mirror=True, mirror_from=("http://127.0.0.1:9/",), bind="127.0.0.1", port=0)
+    with pytest.raises(PlasmError) as refused:
+        async with open_provider(scope, options):
+            pytest.fail("it was opened")
+    assert refused.value.message == "no root of trust is pinned in this home"
+    assert "[service.provider]" in refused.value.mend

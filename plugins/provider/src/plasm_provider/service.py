@@ -85,6 +85,7 @@ def _source(scope: Scope, options: ProviderOptions, bases: Bases) -> Source:
         scope.home,
         bases,
         scope.log,
+        how_to_pin="root under [service.provider] names the file of the publisher's root",
         root=Path(options.root) if options.root else None,
         refresh_seconds=options.refresh_seconds,
         allows=scope.allows,

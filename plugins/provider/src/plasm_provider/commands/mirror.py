@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from plasm.commands import context_of
 from plasm_provider.commands.options import base_urls, p2p_addresses, serving_options
+
+if TYPE_CHECKING:
+    from plasm_provider.sources.bases import Bases
 
 
 @click.command("mirror")
@@ -68,15 +73,22 @@ def mirror(
 
     def source(around: Surroundings) -> Mirrored:
         return Mirrored(
-            around.home, bases, LOG, root=root, pinned=around.pinned, refresh_seconds=refresh, allows=around.allows
+            around.home,
+            bases,
+            LOG,
+            how_to_pin=_how_to_pin(ours.home_path, bases),
+            root=root,
+            pinned=around.pinned,
+            refresh_seconds=refresh,
+            allows=around.allows,
         )
 
     async def look(around: Surroundings) -> None:
         await search(around.network, BootTopic(channel, arch), bases, allows=around.allows)
 
-    bases = Bases(named)
+    bases, ours = Bases(named), context_of(context)
     run_provider(
-        context_of(context),
+        ours,
         Run(
             settings=Settings(bind=bind, port=port, channel=channel, arch=arch),
             listen=p2p_addresses(listen, bind),
@@ -86,4 +98,13 @@ def mirror(
             source=source,
             beside=None if named else look,
         ),
+    )
+
+
+def _how_to_pin(home: Path | None, bases: Bases) -> str:
+    where = f" --home {shlex.quote(str(home))}" if home is not None else ""
+    root = shlex.quote(f"{next(iter(bases.all()), 'URL/')}metadata/1.root.json")
+    return (
+        f"get its SHA-256 from the publisher, then: phase-fetch{where} --pin {root} --fingerprint HEX;"
+        " or name the root's file: plasm mirror --root FILE"
     )

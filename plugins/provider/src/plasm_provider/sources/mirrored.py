@@ -40,18 +40,13 @@ REFRESH_SECONDS: Final = 60.0
 READ_SECONDS: Final = 5.0
 """For one file of metadata; also how long the end may have to wait for it."""
 
-_HOW_TO_PIN: Final = (
-    "get its SHA-256 from the publisher, then: phase-fetch --pin URL/metadata/1.root.json --fingerprint HEX;"
-    " or name the root's file: plasm mirror --root FILE"
-)
-
 
 class Mirrored:
     """Follows what is signed under the root that is pinned in `home`; keeps a copy there and offers that.
 
     What is new is offered when every artifact of it is there. What was there before stays meanwhile, and while nobody
-    can be asked. The first time it pins `root`, a file, or else the one that its user has `pinned` already. Raises
-    :exc:`~plasm.errors.PlasmError` without a `home`.
+    can be asked. The first time it pins `root`, a file, or else the one that its user has `pinned` already; where
+    there is neither, `how_to_pin` is what people are told. Raises :exc:`~plasm.errors.PlasmError` without a `home`.
     """
 
     def __init__(
@@ -60,6 +55,7 @@ class Mirrored:
         bases: Bases,
         log: logging.Logger,
         *,
+        how_to_pin: str,
         root: Path | None = None,
         pinned: Path | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
@@ -76,6 +72,7 @@ class Mirrored:
         self._repository = self._home / "repository"
         self._bases = bases
         self._log = log
+        self._how_to_pin = how_to_pin
         self._root = root
         self._pinned = pinned
         self._refresh_seconds = refresh_seconds
@@ -99,7 +96,7 @@ class Mirrored:
                 known = (self._client / PINNED, self._pinned)
                 root = next((path for path in known if path is not None and path.exists()), None)
             if root is None:
-                raise TrustRefused(Reason.NOT_PINNED, "no root of trust is pinned in this home", _HOW_TO_PIN)
+                raise TrustRefused(Reason.NOT_PINNED, "no root of trust is pinned in this home", self._how_to_pin)
             return pin(self._client, read_capped(root, MAX_BYTES["root"]))
         except OSError as error:
             raise PlasmError(f"the root of trust cannot be read: {error}", "--root names its file") from error
