@@ -17,9 +17,9 @@ from plasm_provider.httpd.limits import Limits
 from plasm_provider.httpd.messages import FileBody
 from plasm_provider.httpd.ranges import Span
 
-SLICE_BYTES: Final = 2**20
-"""Of one call to sendfile: below a millisecond where the file is in memory, and larger ones gain nothing
-(``specs/decisions/0009-the-providers-http-server.md``)."""
+SLICE_BYTES: Final = 2**19
+"""Of one call to sendfile: a fraction of a millisecond where the file is in memory. Larger ones gain nothing, and
+others wait longer (``specs/decisions/0009-the-providers-http-server.md``)."""
 _TOGETHER_BYTES: Final = 16 * 2**10
 """A document up to this length is copied behind its head, so that both are one call and one segment."""
 _READERS: Final = 4
