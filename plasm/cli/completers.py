@@ -48,10 +48,10 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     """The jobs that were submitted from this home, newest first."""
     with _silently():
         from plasm.home import default_home
+        from plasm.jobs.book import read_submissions
 
         home: Path = context.find_root().params.get("home_path") or default_home()
-        files = sorted(home.glob("submissions/*.json"), key=lambda file: -file.stat().st_mtime)
-        ids = [file.stem for file in files if file.stem.startswith(incomplete)]
+        ids = [each.job_id for each in read_submissions(home / "submissions") if each.job_id.startswith(incomplete)]
         return [CompletionItem(each) for each in ids[:_MOST_JOBS]]
     return []
 

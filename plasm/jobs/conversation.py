@@ -17,6 +17,7 @@ from plasm.jobs.messages import (
     INLINE_BYTES,
     Accepted,
     AnyReply,
+    AnyRequest,
     Cancel,
     Cancelled,
     Describe,
@@ -181,7 +182,7 @@ class Conversation:
         data = submission.input
         small = len(data) <= INLINE_BYTES
         with _attempt():
-            await self._send(
+            accepted = await self._ask(
                 Offer(
                     job=submission.job,
                     digest=digest,
@@ -193,18 +194,18 @@ class Conversation:
                     runtime=submission.runtime,
                 )
             )
-            accepted = await self._receive()
             if isinstance(accepted, Rejected):
                 line = f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})"
                 raise AttemptFailed(line, MENDS.get(accepted.reason, ""))
             if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
                 raise _unexpected(accepted)
             report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
-            with _transfer("sending the module and the input"):
-                if "module" in accepted.needs:
-                    await send_pieces(self.stream, submission.module)
-                if "input" in accepted.needs:
-                    await send_pieces(self.stream, data)
+            if accepted.needs:
+                with _transfer("sending the module and the input"):
+                    if "module" in accepted.needs:
+                        await send_pieces(self.stream, submission.module)
+                    if "input" in accepted.needs:
+                        await send_pieces(self.stream, data)
         return accepted
 
     async def settled(self) -> None:
@@ -219,7 +220,8 @@ class Conversation:
     async def fetch(self, identity: str, *, wait: bool) -> None:
         """Ask for the result of a job; :meth:`result` receives it."""
         with _attempt():
-            await self._send(Fetch(job_id=identity, wait=wait))
+            with anyio.fail_after(ANSWER_SECONDS):
+                await self.stream.send(encode(Fetch(job_id=identity, wait=wait)))
 
     async def result(self, expected: Expected, report: Report) -> Delivered:
         """Wait for the result and verify it. Raises :exc:`AttemptFailed`; what is refused is not returned."""
@@ -255,8 +257,7 @@ class Conversation:
     async def cancel(self, identity: str) -> bool:
         """Whether the node stopped the job. Raises :exc:`AttemptFailed`."""
         with _attempt():
-            await self._send(Cancel(job_id=identity))
-            reply = await self._receive_anything()
+            reply = await self._ask_anything(Cancel(job_id=identity))
             if isinstance(reply, Failed):
                 if reply.reason == "UnknownJob":
                     return False
@@ -269,8 +270,7 @@ class Conversation:
         """What the node offers, and the seconds that the answer took. Raises :exc:`AttemptFailed`."""
         with _attempt():
             asked = anyio.current_time()
-            await self._send(Describe())
-            reply = await self._receive()
+            reply = await self._ask(Describe())
             if not isinstance(reply, Description):
                 raise _unexpected(reply)
         return reply, anyio.current_time() - asked
@@ -297,24 +297,18 @@ class Conversation:
             received += piece.data
         return bytes(received)
 
-    async def _send(self, message: Offer | Fetch | Cancel | Describe) -> None:
+    async def _ask(self, message: AnyRequest) -> AnyReply:
+        return _sound(await self._ask_anything(message))
+
+    async def _ask_anything(self, message: AnyRequest) -> AnyReply:
+        # One deadline for both: it is part of what each job costs.
         with anyio.fail_after(ANSWER_SECONDS):
             await self.stream.send(encode(message))
+            return _spoken(await receive_reply(self._reader))
 
     async def _receive(self) -> AnyReply:
-        reply = await self._receive_anything()
-        if isinstance(reply, Failed) and reply.reason == "Cancelled":
-            raise JobCancelled(f"the job was cancelled: {one_line(reply.detail)}")
-        if isinstance(reply, Failed):
-            raise _failure(reply)
-        return reply
-
-    async def _receive_anything(self) -> AnyReply:
         with anyio.fail_after(ANSWER_SECONDS):
-            reply = await receive_reply(self._reader)
-        if isinstance(reply, Unsupported):
-            raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
-        return reply
+            return _sound(_spoken(await receive_reply(self._reader)))
 
 
 def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
@@ -353,6 +347,20 @@ def _attempt() -> Iterator[None]:
         raise ConnectionLost(str(error)) from None
     except (ProtocolViolation, FrameError) as error:
         raise AttemptFailed(str(error)) from None
+
+
+def _spoken(reply: AnyReply) -> AnyReply:
+    if isinstance(reply, Unsupported):
+        raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
+    return reply
+
+
+def _sound(reply: AnyReply) -> AnyReply:
+    if isinstance(reply, Failed) and reply.reason == "Cancelled":
+        raise JobCancelled(f"the job was cancelled: {one_line(reply.detail)}")
+    if isinstance(reply, Failed):
+        raise _failure(reply)
+    return reply
 
 
 def _unexpected(reply: object) -> AttemptFailed:

@@ -145,6 +145,9 @@ def _commit(database: sqlite3.Connection, batch: list[_Asked]) -> None:
     try:
         with database:
             database.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                batch[0].result = batch[0].action(database)
+                return
             for asked in batch:
                 database.execute("SAVEPOINT one")
                 try:

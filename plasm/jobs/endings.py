@@ -24,7 +24,7 @@ def recording() -> Iterator[None]:
     Raises :exc:`JournalUnusable` where it takes too long.
     """
     try:
-        with anyio.CancelScope(shield=True), anyio.fail_after(RECORD_SECONDS):
+        with anyio.fail_after(RECORD_SECONDS, shield=True):
             yield
     except TimeoutError:
         raise JournalUnusable("the journal does not answer") from None
@@ -39,10 +39,17 @@ class Endings:
         self._log = log
 
     async def record(self, tracked: Tracked, ending: Ending) -> None:
-        """The job has ended so. Raises :exc:`JournalUnusable`, and then it has failed."""
+        """The job has ended so. Raises :exc:`JournalUnusable`, and then it has failed.
+
+        One that the journal has not been told of before, and that ended so before under its id, ends as it did then.
+        """
         try:
             with recording():
-                await self._journal.ended(tracked.accepted.id, ending)
+                if tracked.journaled:
+                    await self._journal.ended(tracked.accepted.id, ending)
+                else:
+                    tracked.journaled = True
+                    ending = await self._journal.completed(tracked.accepted, ending, INLINE_BYTES) or ending
         except JournalUnusable:
             self.give_up(tracked)
             raise
@@ -71,3 +78,4 @@ class Endings:
         self._log.info("job %s ended: %s", tracked.accepted.id, ending.described)
         self._queue.forget(tracked)
         tracked.end(ending.without_much(INLINE_BYTES))
+        tracked.recorded.set()

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
+import anyio
+
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.bounds import Bounds
 from plasm.jobs.endings import Endings, recording
@@ -14,10 +16,12 @@ from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import INLINE_BYTES, Offer
 from plasm.jobs.queue import JobQueue, Tracked
-from plasm.jobs.records import FAILED, QUEUED, TRANSFERRING, Accepted, Ending, JournalUnusable
+from plasm.jobs.records import FAILED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
 from plasm.jobs.sweeping import ModuleSweeper
 from plasm.ports import Digest, PeerId, Runtime, Store, StoreError, StoreWriter, TooLarge
 
+AT_ONCE_SECONDS = 0.02
+"""A job that ends within this is written to the journal once, with its end, and answered in one message."""
 _INCOMING_BYTES = 256 * 2**20
 """Of the inputs that are being received, which are in memory until they are whole."""
 _INCOMING_BYTES_OF_ONE = 64 * 2**20
@@ -106,22 +110,53 @@ class Intake:
             needs = await self._needs(offer, runtime)
             if "module" in needs and offer.by_digest:
                 raise OfferRejected("ModuleNotFound", "no store here has the module, and it does not come with the job")
-            whole = not needs
-            recorded = replace(accepted, state=QUEUED) if whole else accepted
-            ending = await self._journal.accept(recorded, offer.input, INLINE_BYTES)
+            if needs:
+                await self._record(tracked, accepted)
+            elif self._may_run_first(accepted):
+                await self._run_first(tracked)
+            else:
+                await self._record(tracked, replace(accepted, state=QUEUED))
+                if tracked.ending is None:
+                    self._queue.push(tracked)
         except BaseException:
-            self._queue.forget(tracked)
-            tracked.end(Ending(state=FAILED, detail="the job could not be recorded"))
+            self._drop(tracked, Ending(state=FAILED, detail="the job could not be recorded"))
             raise
-        else:
-            if ending is not None:
-                self._queue.forget(tracked)
-                tracked.end(ending)
         finally:
             tracked.recorded.set()
-        if whole and tracked.ending is None:
-            self._queue.push(tracked)
         return tracked
+
+    def _may_run_first(self, accepted: Accepted) -> bool:
+        return (
+            self._queue.queued < self._bounds.slots
+            and self._runtimes[accepted.runtime].prepared(Digest(accepted.job.manifest.module_hash))
+            and not self._journal.knows(accepted.id)
+        )
+
+    async def _run_first(self, tracked: Tracked) -> None:
+        """Have the job run, and record it when it has ended or takes long: nobody is promised anything until then."""
+        self._queue.push(tracked)
+        with anyio.move_on_after(AT_ONCE_SECONDS):
+            await tracked.recorded.wait()
+        if tracked.journaled:
+            await tracked.recorded.wait()
+        elif tracked.state == QUEUED:
+            await self._record(tracked, replace(tracked.accepted, state=QUEUED))
+        else:
+            await self._record(tracked, replace(tracked.accepted, state=RUNNING, attempts=1))
+        if tracked.unrecorded:
+            raise JournalUnusable("how the job ended cannot be recorded")
+
+    async def _record(self, tracked: Tracked, accepted: Accepted) -> None:
+        tracked.journaled = True
+        ending = await self._journal.accept(accepted, tracked.input, INLINE_BYTES)
+        if ending is not None:
+            self._drop(tracked, ending)
+
+    def _drop(self, tracked: Tracked, ending: Ending) -> None:
+        """Nothing comes of the job but `ending`; if it runs it stops."""
+        self._queue.forget(tracked)
+        tracked.end(ending)
+        tracked.scope.cancel()
 
     def _check_modules(self, offer: Offer) -> None:
         modules = self._queue.modules()

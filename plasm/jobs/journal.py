@@ -49,6 +49,17 @@ _PAST = "(finished < ? OR (state = 'transferring' AND accepted < ?))"
 _DELETED_ROWS = 256
 _DELETED_BYTES = 8 * 2**20
 """In one transaction: jobs that are accepted meanwhile wait for it, and what it frees is held in memory until then."""
+_INSERT = """
+INSERT INTO jobs (id, client, nonce, digest, module, module_size, input_size, runtime, accepted, job, input, state,
+    attempts, finished, verdict, exit_code, outputs, output_table, receipt, detail, held)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET runtime = excluded.runtime, accepted = excluded.accepted, job = excluded.job,
+    input = excluded.input, state = excluded.state, attempts = excluded.attempts, finished = excluded.finished,
+    verdict = excluded.verdict, exit_code = excluded.exit_code, outputs = excluded.outputs,
+    output_table = excluded.output_table, receipt = excluded.receipt, detail = excluded.detail, held = excluded.held
+WHERE jobs.state IN ('failed', 'transferring') RETURNING id
+"""
+_NOT_ENDED = (None, None, None, None, None, None, "", 0)
 _SELECT = "SELECT id, client, nonce, job, digest, module_size, input_size, runtime, accepted, state, attempts FROM jobs"
 
 
@@ -57,6 +68,19 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._known: set[bytes] = set()
+
+    async def read_known(self) -> None:
+        """Have :meth:`knows` answer for what an earlier life wrote."""
+        rows = await self._database.read(lambda d: d.execute("SELECT id FROM jobs").fetchall())
+        try:
+            self._known = {bytes.fromhex(row[0]) for row in rows}
+        except (ValueError, TypeError):
+            raise JournalUnusable("the journal holds a job whose id is none", "move it away") from None
+
+    def knows(self, job_id: str) -> bool:
+        """Whether something is recorded under that id: what was asked for before is not run again."""
+        return bytes.fromhex(job_id) in self._known
 
     async def accept(self, accepted: Accepted, data: bytes | None, most_output: int | None = None) -> Ending | None:
         """Record an accepted job, with its input as `data` where that is here; accepted once this returns ``None``.
@@ -64,32 +88,33 @@ class Journal:
         One that was accepted before and ended otherwise than ``failed`` stays as it is: its ending is returned, without
         output above `most_output` bytes.
         """
+        job = msgspec.msgpack.encode(accepted.job)
+        return await self._insert(accepted, (job, data, accepted.state, accepted.attempts, *_NOT_ENDED), most_output)
+
+    async def completed(self, accepted: Accepted, ending: Ending, most_output: int | None = None) -> Ending | None:
+        """Record at once that a job was accepted and how it ended; else as :meth:`accept`."""
+        columns = _ended_columns(ending)
+        return await self._insert(accepted, (b"", None, ending.state, accepted.attempts, *columns), most_output)
+
+    async def _insert(self, accepted: Accepted, how: tuple[Any, ...], most_output: int | None) -> Ending | None:
         row = (
             accepted.id,
             accepted.client,
             accepted.nonce,
             accepted.digest,
-            msgspec.msgpack.encode(accepted.job),
             accepted.job.manifest.module_hash,
             accepted.module_size,
             accepted.input_size,
-            data,
             accepted.runtime,
-            accepted.state,
             accepted.accepted,
+            *how,
         )
 
         def insert(database: sqlite3.Connection) -> Ending | None:
-            taken = database.execute(
-                "INSERT INTO jobs (id, client, nonce, digest, job, module, module_size, input_size, input, runtime,"
-                " state, accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " state = excluded.state, runtime = excluded.runtime, job = excluded.job, input = excluded.input,"
-                " attempts = 0, accepted = excluded.accepted, finished = NULL, held = 0"
-                " WHERE jobs.state IN ('failed', 'transferring') RETURNING id",
-                row,
-            ).fetchone()
+            taken = database.execute(_INSERT, row).fetchone()
             return None if taken else _ending(database, accepted.id, most_output)
 
+        self._known.add(bytes.fromhex(accepted.id))
         return await self._database.write(insert)
 
     async def supplied(self, job_id: str, data: bytes | None) -> None:
@@ -123,20 +148,7 @@ class Journal:
 
     async def ended(self, job_id: str, ending: Ending) -> None:
         """Record how the job ended and drop what is needed no more. A job that has ended keeps its first ending."""
-        outputs = joined(ending.outputs)
-        held = len(outputs) + len(ending.receipt)
-        values = (
-            ending.state,
-            time.time(),
-            ending.verdict,
-            ending.exit_code,
-            outputs,
-            msgspec.msgpack.encode(table_of(ending.outputs) if ending.outputs else ()),
-            ending.receipt,
-            ending.detail,
-            held,
-            job_id,
-        )
+        values = (ending.state, *_ended_columns(ending), job_id)
         await self._database.write(
             lambda database: database.execute(
                 "UPDATE jobs SET state = ?, finished = ?, verdict = ?, exit_code = ?, outputs = ?,"
@@ -211,7 +223,22 @@ class Journal:
                 lambda d, statement=statement, part=part: d.execute(statement, (*part, *still_values)).fetchall()  # type: ignore[misc]
             )
             gone += [row[0] for row in deleted]
+            self._known.difference_update(bytes.fromhex(row[0]) for row in deleted)
         return gone
+
+
+def _ended_columns(ending: Ending) -> tuple[Any, ...]:
+    outputs = joined(ending.outputs)
+    return (
+        time.time(),
+        ending.verdict,
+        ending.exit_code,
+        outputs,
+        msgspec.msgpack.encode(table_of(ending.outputs) if ending.outputs else ()),
+        ending.receipt,
+        ending.detail,
+        len(outputs) + len(ending.receipt),
+    )
 
 
 def _in_parts(rows: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
@@ -268,4 +295,6 @@ def _accepted(row: tuple[Any, ...]) -> Accepted:
 async def open_journal(path: Path | None) -> AsyncIterator[Journal]:
     """The journal at `path`, made where there is none; in memory for ``None``. Raises :exc:`JournalUnusable`."""
     async with open_database(path, _SHAPE) as database:
-        yield Journal(database)
+        journal = Journal(database)
+        await journal.read_known()
+        yield journal

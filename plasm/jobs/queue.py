@@ -28,6 +28,8 @@ class Tracked:
         """Whether all that it needs has arrived and is being recorded, or has been."""
         self.transfer: anyio.CancelScope | None = None
         """Of the stream that brings what the job needs: one at a time, so that one buffer is filled for it."""
+        self.journaled = False
+        """Whether the journal has been told of it; until then it may run, and is promised to nobody."""
         self.unrecorded = False
         """Whether the journal did not take how it ended, and says something else."""
         self.recorded = anyio.Event()
@@ -68,7 +70,7 @@ class JobQueue:
     def waiting(self) -> int:
         """Jobs that run when a slot is free, and those whose transfer is not finished."""
         transferring = sum(tracked.state == TRANSFERRING for tracked in self._tracked.values())
-        return transferring + sum(len(jobs) for jobs in self._waiting.values())
+        return transferring + self.queued
 
     def incoming_bytes(self, client: PeerId | None = None) -> int:
         """Of the inputs that are not all there yet, as large as their senders said; of one client or of all."""
@@ -98,11 +100,16 @@ class JobQueue:
         self._tracked[accepted.id] = tracked
         self._held.setdefault(accepted.client, set()).add(accepted.id)
 
+    @property
+    def queued(self) -> int:
+        """Jobs that have all that they need and wait for a slot."""
+        return sum(len(jobs) for jobs in self._waiting.values())
+
     def push(self, tracked: Tracked) -> None:
         """The job has all that it needs: it waits for a slot, or goes on waiting."""
         if tracked in self._waiting.get(tracked.accepted.client, ()):
             return
-        tracked.move(QUEUED, ahead=sum(len(jobs) for jobs in self._waiting.values()))
+        tracked.move(QUEUED, ahead=self.queued)
         self._waiting.setdefault(tracked.accepted.client, deque()).append(tracked)
         self._arrived.set()
 

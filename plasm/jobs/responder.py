@@ -70,16 +70,16 @@ class Responder:
         self._log = log
         self._streams: Counter[PeerId] = Counter()
         self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_OF_ONE)
-        self._owed: dict[object, Tracked | Ending] = {}
+        self._owed: dict[object, Tracked | Ending | None] = {}
         self._answered = anyio.Event()
 
     async def drain(self) -> None:
-        """Wait until whoever asked for a job that has ended has its result."""
-        while any(isinstance(found, Ending) or found.ending is not None for found in self._owed.values()):
+        """Wait until whoever asked for a job that has ended has its result, and whoever offered one its answer."""
+        while any(not isinstance(found, Tracked) or found.ending is not None for found in self._owed.values()):
             await self._answered.wait()
 
     @contextlib.contextmanager
-    def _owing(self, found: Tracked | Ending) -> Iterator[None]:
+    def _owing(self, found: Tracked | Ending | None = None) -> Iterator[None]:
         key = object()
         self._owed[key] = found
         try:
@@ -152,12 +152,13 @@ class Responder:
 
     async def _answer_offer(self, stream: Stream, reader: FrameReader, offer: Offer) -> None:
         try:
-            found, identity, needs = await self._worker.intake.accept(offer, stream.peer)
+            with self._owing():
+                found, identity, needs = await self._worker.intake.accept(offer, stream.peer)
         except OfferRejected as rejected:
             self._log.info("a job was rejected from %s: %s", stream.peer, rejected)
             await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
             return
-        if isinstance(found, Tracked):
+        if isinstance(found, Tracked) and found.ending is None:
             self._log.info("job %s accepted from %s", identity, stream.peer)
         with self._owing(found):
             await self._answer_accepted(stream, reader, offer, found, identity, needs)
@@ -171,15 +172,17 @@ class Responder:
         identity: str,
         needs: tuple[str, ...],
     ) -> None:
-        await self._send(
-            stream,
-            Accepted(
-                job_id=identity,
-                needs=needs,
-                estimated_start_seconds=self._worker.estimated_start(found),
-                keep_seconds=self._worker.bounds.keep_seconds,
-            ),
+        accepted = Accepted(
+            job_id=identity,
+            needs=needs,
+            estimated_start_seconds=self._worker.estimated_start(found),
+            keep_seconds=self._worker.bounds.keep_seconds,
         )
+        ending = found if isinstance(found, Ending) else found.ending
+        if ending is not None and ending.state == DONE and not ending.left_out:
+            await self._send(stream, accepted, _result(identity, ending, joined(ending.outputs)))
+            return
+        await self._send(stream, accepted)
         if (
             isinstance(found, Tracked)
             and needs
@@ -279,25 +282,25 @@ class Responder:
             await self._send_result(stream, identity, whole)
 
     async def _send_result(self, stream: Stream, identity: str, ending: Ending) -> None:
-        table, data = table_of(ending.outputs), joined(ending.outputs)
-        inline = len(data) <= INLINE_BYTES
-        await self._send(
-            stream,
-            Result(
-                job_id=identity,
-                receipt=ending.receipt,
-                outputs=table,
-                data=data if inline else None,
-                detail=one_line(ending.detail)[:1000],
-            ),
-        )
-        if not inline:
+        data = joined(ending.outputs)
+        await self._send(stream, _result(identity, ending, data))
+        if len(data) > INLINE_BYTES:
             with anyio.fail_after(self._worker.bounds.transfer_seconds):
                 await send_pieces(stream, data, PIECE_SECONDS)
 
-    async def _send(self, stream: Stream, message: Message) -> None:
+    async def _send(self, stream: Stream, *messages: Message) -> None:
         with anyio.fail_after(SEND_SECONDS):
-            await stream.send(encode(message))
+            await stream.send(b"".join(map(encode, messages)))
+
+
+def _result(identity: str, ending: Ending, data: bytes) -> Result:
+    return Result(
+        job_id=identity,
+        receipt=ending.receipt,
+        outputs=table_of(ending.outputs),
+        data=data if len(data) <= INLINE_BYTES else None,
+        detail=one_line(ending.detail)[:1000],
+    )
 
 
 class _Transfer:

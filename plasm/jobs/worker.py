@@ -177,6 +177,7 @@ class Worker:
         """Work until cancelled; ``started()`` once what an earlier life left unfinished is queued again."""
         for accepted in await self._journal.unfinished():
             tracked = Tracked(accepted)
+            tracked.journaled = True
             tracked.recorded.set()
             self._queue.track(tracked)
             if accepted.state != TRANSFERRING:
@@ -218,15 +219,17 @@ class Worker:
         tracked.move(RUNNING)
         ending = Ending(state=CANCELLED, detail="cancelled while it ran")
         with tracked.scope:
-            with recording():
-                attempt = await self._journal.started(accepted.id)
+            attempt = 1
+            if tracked.journaled:
+                with recording():
+                    attempt = await self._journal.started(accepted.id)
             try:
                 data = tracked.input
                 if data is None:
                     data = await self._journal.input(accepted.id) if accepted.input_size else b""
                 ending = await self._executor.execute(accepted, data, attempt, tracked.move)
             except anyio.get_cancelled_exc_class():
-                if not tracked.scope.cancel_called:
+                if tracked.journaled and not tracked.scope.cancel_called:
                     with anyio.CancelScope(shield=True), anyio.move_on_after(RECORD_SECONDS):
                         await self._journal.interrupted(accepted.id)
                 raise
@@ -237,7 +240,9 @@ class Worker:
                 self._log.error("job %s: a driver broke: %.300r", accepted.id, error)
                 self._log.debug("job %s", accepted.id, exc_info=True)
                 ending = Ending(state=FAILED, detail=f"a driver broke: {type(error).__name__}")
-        await self._endings.record(tracked, ending)
+        # It may have been dropped meanwhile: what ends twice ended as it did first.
+        if tracked.ending is None:
+            await self._endings.record(tracked, ending)
 
     async def _sweep_regularly(self) -> None:
         while True:

@@ -1,31 +1,20 @@
-"""The client's book: what was promised is found again, and a damaged page spoils no other."""
+"""The client's book: what was promised is found again, and a damaged line spoils no other."""
 
 from __future__ import annotations
 
+import os
 import stat
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from plasm.jobs import book as book_module
-from plasm.jobs.book import Book, Submitted
-from plasm.testing import FakeSigner
-from tests.jobs.world import submission
+from plasm.jobs.book import Book
+from tests.jobs.world import page
 
 pytestmark = pytest.mark.anyio
-
-
-def page(number: int, *, deadline: float | None = None) -> Submitted:
-    return Submitted(
-        job_id=f"{number:032x}",
-        node=FakeSigner(1).peer,
-        addresses=("/memory/1/p2p/x",),
-        nonce="00" * 16,
-        job=submission(args=["ü\n"]).job,
-        name="hello.wasm",
-        submitted=float(number),
-        deadline=time.time() + 60 if deadline is None else deadline,
-    )
 
 
 @pytest.fixture(params=["on disk", "in memory"])
@@ -57,29 +46,103 @@ async def test_a_sweep_drops_the_oldest_above_the_bound(book, monkeypatch):
     assert [each.submitted for each in await book.listed()] == [4, 3, 2]
 
 
-@pytest.mark.parametrize(
-    "job_id", ["", "../secret", "/etc/passwd", "0" * 31, "0" * 33, "0" * 31 + "/", "G" * 32, "\0" * 32]
-)
-async def test_what_is_no_job_id_is_never_a_path(tmp_path, job_id):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "secret.json").write_text("{}")
-    assert await Book(tmp_path / "book").find(job_id) is None
-
-
-async def test_a_damaged_page_is_passed_over(tmp_path):
-    book = Book(tmp_path)
+@pytest.mark.parametrize("job_id", ["", "../secret", "0" * 31, "0" * 33, "G" * 32, "\0" * 32, "\ud800", "hello.wasm"])
+async def test_what_is_no_job_id_is_not_found(book, job_id):
     await book.record(page(1))
-    for name, content in {"a" * 32: b"{", "b" * 32: b"\xff" * 9, "c" * 32: b"[" * 100_000, "d" * 32: b"{}"}.items():
-        (tmp_path / f"{name}.json").write_bytes(content)
-    assert await book.listed() == [page(1, deadline=(await book.find(page(1).job_id)).deadline)]
+    assert await book.find(job_id) is None
 
 
-async def test_pages_are_for_their_owner_alone_and_written_whole(tmp_path, monkeypatch):
+async def test_what_is_recorded_again_counts_as_it_was_last(book):
+    for number in (1, 2):
+        await book.record(msgspec.structs.replace(page(1), submitted=float(number)))
+    assert [each.submitted for each in await book.listed()] == [2]
+    assert (await book.find(page(1).job_id)).submitted == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{", b"\xff" * 9, b"[" * 100_000, b"{}", b"x" * 3 * 2**20], ids=lambda each: each[:2]
+)
+async def test_a_damaged_line_is_passed_over(tmp_path, damage):
+    await Book(tmp_path).record(page(1))
+    (file,) = tmp_path.iterdir()
+    with file.open("ab") as appended:
+        appended.write(damage)
+    book = Book(tmp_path)
+    await book.record(page(2))
+    for _ in range(2):
+        assert [each.submitted for each in await book.listed()] == [2, 1]
+        assert (await book.find(page(1).job_id)).submitted == 1
+        await book.sweep()
+    assert len(file.read_bytes().splitlines()) == 2
+
+
+async def test_a_sweep_with_nothing_to_drop_leaves_the_file_as_it_is(tmp_path):
     book = Book(tmp_path)
     await book.record(page(1))
     (file,) = tmp_path.iterdir()
+    before = file.stat()
+    await book.sweep()
+    assert file.stat().st_ino == before.st_ino
+
+
+async def test_the_file_is_bounded_however_long_a_book_is_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(book_module, "MAX_SUBMISSIONS", 3)
+    book = Book(tmp_path)
+    for number in range(50):
+        await book.record(page(number))
+        (file,) = tmp_path.iterdir()
+        assert len(file.read_bytes().splitlines()) <= 2 * 3
+    assert (await book.find(page(49).job_id)).submitted == 49
+
+
+async def test_long_submissions_are_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr(book_module, "MAX_BYTES", 3000)
+    book = Book(tmp_path)
+    for number in range(50):
+        await book.record(page(number))
+    await book.sweep()
+    (file,) = tmp_path.iterdir()
+    assert 0 < file.stat().st_size <= 3000
+    assert (await book.listed())[0].submitted == 49
+
+
+async def test_the_file_is_for_its_owner_alone_and_follows_no_link(tmp_path):
+    await Book(tmp_path).record(page(1))
+    (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    monkeypatch.setattr("plasm.jobs.book.msgspec.json.encode", lambda submitted: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    target = tmp_path / "target"
+    target.touch()
+    file.unlink()
+    file.symlink_to(target)
+    with pytest.raises(OSError):
+        await Book(tmp_path).record(page(1))
+    assert target.read_bytes() == b""
+
+
+async def test_a_disk_that_takes_half_a_line_keeps_none_of_it(tmp_path, monkeypatch):
+    book = Book(tmp_path)
+    await book.record(page(1))
+    write = os.write
+    monkeypatch.setattr("plasm.jobs.book.os.write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
+    with pytest.raises(OSError, match="space"):
         await book.record(page(2))
-    assert [*tmp_path.iterdir()] == [file]
+    monkeypatch.undo()
+    await book.record(page(3))
+    assert [each.submitted for each in await book.listed()] == [3, 1]
+    (file,) = tmp_path.iterdir()
+    assert len(file.read_bytes().splitlines()) == 2
+
+
+async def test_a_sweep_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch):
+    book = Book(tmp_path)
+    await book.record(page(1, deadline=0))
+    await book.record(page(2))
+    monkeypatch.setattr(Path, "replace", _refuse)
+    with pytest.raises(OSError):
+        await book.sweep()
+    assert len([*tmp_path.iterdir()]) == 1
+    assert [each.submitted for each in await book.listed()] == [2, 1]
+
+
+def _refuse(*_: object) -> None:
+    raise OSError(30, "Read-only file system")

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from plasm.jobs.book import read_submissions
 from plasm.jobs.client import UnknownJob
 from tests.jobs.world import ignore, submission
 
@@ -19,10 +20,6 @@ async def _detached(world, folder: Path) -> str:
         return (await client.detach(submission(), name="x", report=ignore)).job_id
 
 
-def _pages(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def _later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     now = time.time() + seconds
     monkeypatch.setattr("plasm.jobs.book.time.time", lambda: now)
@@ -32,10 +29,10 @@ async def test_a_submission_past_its_deadline_is_gone_once_a_client_is_open(worl
     folder = world.folder / "book"
     with anyio.fail_after(10):
         identity = await _detached(world, folder)
-        assert _pages(folder) == [f"{identity}.json"]
+        assert [each.job_id for each in read_submissions(folder)] == [identity]
         _later(monkeypatch, 30 * 24 * 3600)
         async with world.client(book=folder) as client:
-            assert _pages(folder) == []
+            assert read_submissions(folder) == []
             with pytest.raises(UnknownJob):
                 await client.result(identity, wait=False, report=ignore)
 
@@ -49,14 +46,14 @@ async def test_a_submission_before_its_deadline_is_there_once_a_client_is_open(w
             assert [each.job_id for each in await client.submitted()] == [identity]
 
 
-async def test_a_page_that_cannot_be_dropped_keeps_no_client_from_opening(world, monkeypatch):
-    async def refuse(self, missing_ok: bool = False) -> None:
+async def test_a_line_that_cannot_be_dropped_keeps_no_client_from_opening(world, monkeypatch):
+    def refuse(self, target: object) -> None:
         raise OSError(30, "Read-only file system")
 
     folder = world.folder / "book"
     with anyio.fail_after(10):
         identity = await _detached(world, folder)
         _later(monkeypatch, 30 * 24 * 3600)
-        monkeypatch.setattr(anyio.Path, "unlink", refuse)
+        monkeypatch.setattr(Path, "replace", refuse)
         async with world.client(book=folder):
-            assert _pages(folder) == [f"{identity}.json"]
+            assert [each.job_id for each in read_submissions(folder)] == [identity]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import anyio
 from plasm.config import NodeSettings
 from plasm.home import Home
 from plasm.host import Node, architecture, open_node
-from plasm.jobs.book import Book
+from plasm.jobs.book import Book, Submitted
 from plasm.jobs.client import Client, open_client
 from plasm.jobs.conversation import Event, Submission
 from plasm.jobs.framing import FrameReader
@@ -244,3 +245,17 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let others run until `condition` holds; the test's own deadline bounds it."""
     while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
         await anyio.sleep(0.002)
+
+
+def page(number: int, *, deadline: float | None = None) -> Submitted:
+    """An entry of a client's book."""
+    return Submitted(
+        job_id=f"{number:032x}",
+        node=FakeSigner(1).peer,
+        addresses=("/memory/1/p2p/x",),
+        nonce="00" * 16,
+        job=submission(args=["ü\n"]).job,
+        name="hello.wasm",
+        submitted=float(number),
+        deadline=time.time() + 60 if deadline is None else deadline,
+    )

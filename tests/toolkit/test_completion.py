@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from plasm.cli import main
+from plasm.jobs.book import Book
+from tests.jobs.world import page
 from tests.toolkit.conftest import Shell
 
 DRIVERS = """
@@ -71,7 +74,7 @@ def test_profiles_and_drivers_are_completed(shell: Shell) -> None:
 def test_jobs_of_the_home_are_completed(shell: Shell, tmp_path: Path) -> None:
     for home, name in ((shell.home, "a" * 32), (tmp_path / "other", "ab" * 16)):
         (home / "submissions").mkdir(parents=True)
-        (home / "submissions" / f"{name}.json").touch()
+        anyio.run(Book(home / "submissions").record, page(int(name, 16)))
     assert complete(shell, "plasm result a") == ["a" * 32]
     assert complete(shell, f"plasm --home {tmp_path / 'other'} cancel a") == ["ab" * 16]
 
