@@ -6,6 +6,8 @@ bytes) and the W3C did:key method (multicodec ``ed25519-pub``, 0xed01, in base58
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from plasm.ports import PeerId
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -50,6 +52,7 @@ def peer_id(public_key: bytes) -> PeerId:
     return PeerId(base58_encode(_PEER_ID_PREFIX + public_key))
 
 
+@lru_cache(maxsize=1024)
 def public_key(peer: str) -> bytes:
     """The 32-byte Ed25519 public key that a peer ID or a did:key names. Raises :exc:`InvalidIdentity`."""
     if peer.startswith("did:key:z"):
@@ -71,6 +74,7 @@ def did_key(peer: PeerId) -> str:
     return "did:key:z" + base58_encode(_DID_PREFIX + public_key(peer))
 
 
+@lru_cache(maxsize=1024)
 def peer_of_address(address: str) -> PeerId:
     """The peer that a multiaddr ending in ``/p2p/PEER`` names. Raises :exc:`InvalidIdentity`."""
     head, marker, last = address.rpartition("/p2p/")

@@ -23,7 +23,7 @@ class _OneLine(logging.Formatter):
 
 
 def show_what_happens() -> None:
-    """The node's own lines about jobs on stderr too: one to each that is accepted, rejected or ends."""
+    """The node's own lines about jobs on stderr too: one to each that is rejected, ends, or is accepted and goes on."""
     log = logging.getLogger("plasm.node")
     if log.getEffectiveLevel() > logging.INFO:
         log.setLevel(logging.INFO)
@@ -33,5 +33,7 @@ def configure_logging(verbose: bool) -> None:
     """Warnings of Plasm and its plugins on stderr; with `verbose` all that they say, and the libraries' warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # What no line shows need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.WARNING if verbose else logging.CRITICAL, handlers=[handler])
     logging.getLogger("plasm").setLevel(logging.DEBUG if verbose else logging.WARNING)

@@ -143,6 +143,7 @@ class Client:
             client=self.peer,
             nonce=bytes.fromhex(submitted.nonce),
             job=submitted.job,
+            digest=submitted.job.digest(),
         )
 
         async def ask(conversation: Conversation) -> Delivered:

@@ -31,6 +31,7 @@ from plasm.jobs.messages import (
     Rejected,
     Result,
     Unsupported,
+    decode_reply,
     encode,
     receive_reply,
     send_pieces,
@@ -135,6 +136,8 @@ class Expected:
     client: PeerId
     nonce: bytes
     job: Job
+    digest: Digest
+    """Of the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +181,13 @@ class Conversation:
 
     async def offer(self, submission: Submission, expected: Expected, report: Report) -> Accepted:
         """Offer the job and send what the node needs of it. Raises :exc:`AttemptFailed`."""
-        digest = submission.job.digest()
         data = submission.input
         small = len(data) <= INLINE_BYTES
         with _attempt():
             accepted = await self._ask(
                 Offer(
                     job=submission.job,
-                    digest=digest,
+                    digest=expected.digest,
                     nonce=submission.nonce,
                     module_size=len(submission.module),
                     input_size=len(data),
@@ -238,6 +240,7 @@ class Conversation:
                 hold_against(
                     statement,
                     job=expected.job,
+                    job_digest=expected.digest,
                     nonce=expected.nonce,
                     client=expected.client,
                     outputs=outputs,
@@ -307,6 +310,8 @@ class Conversation:
             return _spoken(await receive_reply(self._reader))
 
     async def _receive(self) -> AnyReply:
+        if (body := self._reader.ready()) is not None:
+            return _sound(_spoken(decode_reply(body)))
         with anyio.fail_after(ANSWER_SECONDS):
             return _sound(_spoken(await receive_reply(self._reader)))
 
@@ -317,12 +322,14 @@ def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
         raise AttemptFailed(
             "that is this node itself", "a node does not take its own jobs: name another, or plasm run does it here"
         )
+    digest = submission.job.digest()
     return Expected(
-        job_id=job_id(client, submission.nonce, Digest(submission.job.digest())),
+        job_id=job_id(client, submission.nonce, digest),
         node=node,
         client=client,
         nonce=submission.nonce,
         job=submission.job,
+        digest=digest,
     )
 
 

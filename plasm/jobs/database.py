@@ -57,9 +57,13 @@ class Database:
         self._closed = False
         self._serving = anyio.CancelScope(shield=True)
 
-    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """What `change` returns, once what it changed is committed."""
-        result: T = await self._ask(_Asked(change, writes=True), "written")
+    async def write(self, change: Callable[[sqlite3.Connection], T], *, statement: bool = False) -> T:
+        """What `change` returns, once what it changed is committed.
+
+        With `statement` the first thing that it executes is all that it changes: alone, it takes no transaction around
+        it, which is a third of what it costs.
+        """
+        result: T = await self._ask(_Asked(change, writes=True, statement=statement), "written")
         return result
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -100,14 +104,16 @@ class Database:
         while (first := self._asked.get()) is not None:
             batch: list[_Asked] = [first]
             last = False
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _PENDING and not last:
-                    if (following := self._asked.get_nowait()) is None:
-                        last = True
-                    else:
-                        batch.append(following)
+            # Nobody else takes from the queue: what is there stays there.
+            while not self._asked.empty() and len(batch) < _PENDING and not last:
+                if (following := self._asked.get()) is None:
+                    last = True
+                else:
+                    batch.append(following)
             for writes, part in itertools.groupby(batch, key=lambda asked: asked.writes):
-                (_commit if writes else _query)(self._connection, list(part))
+                changes = list(part)
+                alone = len(changes) == 1 and changes[0].statement
+                (_commit if writes and not alone else _query)(self._connection, changes)
             call_soon(functools.partial(_wake, batch))
             if last:
                 return
@@ -116,9 +122,10 @@ class Database:
 class _Asked:
     """Something to be done with the connection, and what came of it."""
 
-    def __init__(self, action: Callable[[sqlite3.Connection], Any], *, writes: bool) -> None:
+    def __init__(self, action: Callable[[sqlite3.Connection], Any], *, writes: bool, statement: bool = False) -> None:
         self.action = action
         self.writes = writes
+        self.statement = statement
         self.answered = anyio.Event()
         self.result: Any = None
         self.error: Exception | None = None
@@ -145,9 +152,6 @@ def _commit(database: sqlite3.Connection, batch: list[_Asked]) -> None:
     try:
         with database:
             database.execute("BEGIN IMMEDIATE")
-            if len(batch) == 1:
-                batch[0].result = batch[0].action(database)
-                return
             for asked in batch:
                 database.execute("SAVEPOINT one")
                 try:

@@ -80,6 +80,7 @@ class Executor:
                 return Ending(state=FAILED, detail=str(error)[:500])
         statement = make_statement(
             job=accepted.job,
+            job_digest=accepted.digest,
             outcome=outcome,
             engine=runtime.engine,
             isolation=runtime.isolation,

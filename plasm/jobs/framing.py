@@ -90,6 +90,10 @@ class FrameReader:
         self._stream = stream
         self._decoder = FrameDecoder(max_frame)
 
+    def ready(self) -> bytes | None:
+        """The next frame's body where it is here already, else ``None``. Raises :exc:`FrameError`."""
+        return self._decoder.next_frame()
+
     async def receive(self) -> bytes | None:
         """The next frame's body, or ``None`` where the other side ended between frames. Raises :exc:`FrameError`."""
         while (body := self._decoder.next_frame()) is None:

@@ -72,7 +72,8 @@ class Intake:
                 if ending is None or ending.state == FAILED:
                     raise
                 return ending, identity, ()
-        await tracked.recorded.wait()
+        if not tracked.recorded.is_set():
+            await tracked.recorded.wait()
         if tracked.state != TRANSFERRING:
             return tracked, identity, ()
         needs = await self._needs(offer, tracked.accepted.runtime)
@@ -137,7 +138,9 @@ class Intake:
         self._queue.push(tracked)
         with anyio.move_on_after(AT_ONCE_SECONDS):
             await tracked.recorded.wait()
-        if tracked.journaled:
+        if tracked.recorded.is_set():
+            pass
+        elif tracked.journaled:
             await tracked.recorded.wait()
         elif tracked.state == QUEUED:
             await self._record(tracked, replace(tracked.accepted, state=QUEUED))

@@ -111,11 +111,11 @@ class Journal:
         )
 
         def insert(database: sqlite3.Connection) -> Ending | None:
-            taken = database.execute(_INSERT, row).fetchone()
+            taken = database.execute(_INSERT, row).fetchall()
             return None if taken else _ending(database, accepted.id, most_output)
 
         self._known.add(bytes.fromhex(accepted.id))
-        return await self._database.write(insert)
+        return await self._database.write(insert, statement=True)
 
     async def supplied(self, job_id: str, data: bytes | None) -> None:
         """Everything that the job needs has arrived: it is queued."""
@@ -130,12 +130,12 @@ class Journal:
         """The job is about to run; how many times it has been, this one included."""
 
         def update(database: sqlite3.Connection) -> int:
-            row = database.execute(
+            rows = database.execute(
                 "UPDATE jobs SET state = ?, attempts = attempts + 1 WHERE id = ? RETURNING attempts", (RUNNING, job_id)
-            ).fetchone()
-            return int(row[0]) if row else 0
+            ).fetchall()
+            return int(rows[0][0]) if rows else 0
 
-        return await self._database.write(update)
+        return await self._database.write(update, statement=True)
 
     async def interrupted(self, job_id: str) -> None:
         """The job was running when the node was told to stop: it waits for the next start, and that was no attempt."""
@@ -155,7 +155,8 @@ class Journal:
                 " output_table = ?, receipt = ?, detail = ?, held = ?, input = NULL, job = x'' WHERE id = ?"
                 " AND state IN ('transferring', 'queued', 'running')",
                 values,
-            )
+            ),
+            statement=True,
         )
 
     async def input(self, job_id: str) -> bytes:

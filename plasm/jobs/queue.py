@@ -34,13 +34,14 @@ class Tracked:
         """Whether the journal did not take how it ended, and says something else."""
         self.recorded = anyio.Event()
         """Set once the job is in the journal, or cannot be."""
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
 
     def move(self, state: str, ahead: int = 0) -> None:
         """Record a change of state and wake who waits for one."""
         self.state, self.ahead = state, ahead
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def end(self, ending: Ending) -> None:
         """The job has ended."""
@@ -49,6 +50,8 @@ class Tracked:
 
     async def changed(self) -> None:
         """Wait for the next change of state."""
+        if self._changed is None:
+            self._changed = anyio.Event()
         await self._changed.wait()
 
 

@@ -11,6 +11,7 @@ import base64
 import binascii
 import datetime
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -183,8 +184,12 @@ def make_statement(
     nonce: bytes,
     started: datetime.datetime,
     finished: datetime.datetime,
+    job_digest: Digest | None = None,
 ) -> Statement:
-    """What `node` says about `outcome`. `started` and `finished` are aware datetimes."""
+    """What `node` says about `outcome`. `started` and `finished` are aware datetimes.
+
+    `job_digest` is that of `job`, for whoever has computed it already.
+    """
     outputs = {name: sha256(content) for name, content in outputs_of(outcome).items()}
     usage = outcome.usage
     return Statement(
@@ -200,7 +205,7 @@ def make_statement(
             guards=tuple(guards),
             input_digest=input_digest(job),
             isolation=outcome.isolation or isolation,
-            job_digest=job.digest(),
+            job_digest=job_digest or job.digest(),
             limits=_limits(job),
             module_digest=job.manifest.module_hash,
             node=node,
@@ -252,8 +257,7 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
         raise ReceiptRefused(f"signed by {one_line(signature.keyid)}, expected {node}")
     payload = _strict_base64(opened.payload)
     try:
-        key = Ed25519PublicKey.from_public_bytes(public_key(node))
-        key.verify(_strict_base64(signature.sig), pre_authentication_encoding(PAYLOAD_TYPE, payload))
+        _key_of(node).verify(_strict_base64(signature.sig), pre_authentication_encoding(PAYLOAD_TYPE, payload))
     except InvalidSignature:
         raise ReceiptRefused(f"the signature is not one of {node} over this statement") from None
     except (InvalidIdentity, ValueError):
@@ -268,10 +272,16 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
     return statement
 
 
+@lru_cache(maxsize=256)
+def _key_of(node: PeerId) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key(node))
+
+
 def hold_against(
     statement: Statement,
     *,
     job: Job | None = None,
+    job_digest: Digest | None = None,
     nonce: bytes | None = None,
     client: PeerId | None = None,
     module: Digest | None = None,
@@ -280,11 +290,14 @@ def hold_against(
     stdout: bytes | None = None,
     stderr: bytes | None = None,
 ) -> None:
-    """Refuse a proven statement that is about something else than what is given. Raises :exc:`ReceiptRefused`."""
+    """Refuse a proven statement that is about something else than what is given. Raises :exc:`ReceiptRefused`.
+
+    `job_digest` is that of `job`, for whoever has computed it already.
+    """
     predicate = statement.predicate
     checks: list[tuple[str, object, object]] = []
     if job is not None:
-        checks.append(("job", predicate.job_digest, job.digest()))
+        checks.append(("job", predicate.job_digest, job_digest or job.digest()))
         checks.append(("module", predicate.module_digest, job.manifest.module_hash))
         checks.append(("input", predicate.input_digest, input_digest(job)))
         checks.append(("standard input", predicate.stdin_digest, job.stdin))

@@ -71,23 +71,26 @@ class Responder:
         self._streams: Counter[PeerId] = Counter()
         self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_OF_ONE)
         self._owed: dict[object, Tracked | Ending | None] = {}
-        self._answered = anyio.Event()
+        self._answered: anyio.Event | None = None
 
     async def drain(self) -> None:
         """Wait until whoever asked for a job that has ended has its result, and whoever offered one its answer."""
         while any(not isinstance(found, Tracked) or found.ending is not None for found in self._owed.values()):
+            if self._answered is None:
+                self._answered = anyio.Event()
             await self._answered.wait()
 
     @contextlib.contextmanager
-    def _owing(self, found: Tracked | Ending | None = None) -> Iterator[None]:
+    def _owing(self, found: Tracked | Ending | None = None) -> Iterator[object]:
         key = object()
         self._owed[key] = found
         try:
-            yield
+            yield key
         finally:
             del self._owed[key]
-            answered, self._answered = self._answered, anyio.Event()
-            answered.set()
+            if self._answered is not None:
+                self._answered.set()
+                self._answered = None
 
     async def handle(self, stream: Stream) -> None:
         """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
@@ -151,16 +154,16 @@ class Responder:
                 raise ProtocolViolation("a piece that nothing asked for")
 
     async def _answer_offer(self, stream: Stream, reader: FrameReader, offer: Offer) -> None:
-        try:
-            with self._owing():
+        with self._owing() as owed:
+            try:
                 found, identity, needs = await self._worker.intake.accept(offer, stream.peer)
-        except OfferRejected as rejected:
-            self._log.info("a job was rejected from %s: %s", stream.peer, rejected)
-            await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
-            return
-        if isinstance(found, Tracked) and found.ending is None:
-            self._log.info("job %s accepted from %s", identity, stream.peer)
-        with self._owing(found):
+            except OfferRejected as rejected:
+                self._log.info("a job was rejected from %s: %s", stream.peer, rejected)
+                await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
+                return
+            if isinstance(found, Tracked) and found.ending is None:
+                self._log.info("job %s accepted from %s", identity, stream.peer)
+            self._owed[owed] = found
             await self._answer_accepted(stream, reader, offer, found, identity, needs)
 
     async def _answer_accepted(

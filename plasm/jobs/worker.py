@@ -75,7 +75,10 @@ class Worker:
             stores=stores,
             sweeper=self._sweeper,
         )
+        self._turns = anyio.Semaphore(bounds.slots, fast_acquire=True)
         self._running = 0
+        self._unrecorded = 0
+        """Jobs that run, and those whose end is being recorded."""
         self._idle = anyio.Event()
 
     async def execute(self, offer: Offer, module: bytes, data: bytes) -> tuple[str, Ending]:
@@ -183,7 +186,8 @@ class Worker:
             if accepted.state != TRANSFERRING:
                 self._queue.push(tracked)
         async with anyio.create_task_group() as tasks:
-            for _ in range(self.bounds.slots):
+            # While the end of a job is being recorded its slot has the next one.
+            for _ in range(2 * self.bounds.slots):
                 tasks.start_soon(self._work)
             tasks.start_soon(self._sweep_regularly)
             task_status.started()
@@ -191,30 +195,43 @@ class Worker:
     async def drain(self) -> None:
         """Take nothing new, start nothing more, and wait for what runs. What waits stays in the journal."""
         self.intake.closed = True
-        while self._running:
+        while self._unrecorded:
             if self._idle.is_set():
                 self._idle = anyio.Event()
             await self._idle.wait()
 
     async def _work(self) -> None:
         while True:
+            await self._turns.acquire()
             tracked = await self._queue.pop()
             if self.intake.closed:
                 await anyio.sleep_forever()
             if tracked.cancelled:
                 # Whoever cancelled it is recording that.
+                self._turns.release()
                 continue
-            self._running += 1
+            self._unrecorded += 1
             try:
-                await self._run_one(tracked)
+                ending = await self._in_turn(tracked)
+                # It may have been dropped meanwhile: what ends twice ended as it did first.
+                if tracked.ending is None:
+                    await self._endings.record(tracked, ending)
             except JournalUnusable as error:
                 self._log.error("job %s: %s", tracked.accepted.id, error)
                 self._endings.give_up(tracked)
             finally:
-                self._running -= 1
+                self._unrecorded -= 1
                 self._idle.set()
 
-    async def _run_one(self, tracked: Tracked) -> None:
+    async def _in_turn(self, tracked: Tracked) -> Ending:
+        self._running += 1
+        try:
+            return await self._run_one(tracked)
+        finally:
+            self._running -= 1
+            self._turns.release()
+
+    async def _run_one(self, tracked: Tracked) -> Ending:
         accepted = tracked.accepted
         tracked.move(RUNNING)
         ending = Ending(state=CANCELLED, detail="cancelled while it ran")
@@ -240,9 +257,7 @@ class Worker:
                 self._log.error("job %s: a driver broke: %.300r", accepted.id, error)
                 self._log.debug("job %s", accepted.id, exc_info=True)
                 ending = Ending(state=FAILED, detail=f"a driver broke: {type(error).__name__}")
-        # It may have been dropped meanwhile: what ends twice ended as it did first.
-        if tracked.ending is None:
-            await self._endings.record(tracked, ending)
+        return ending
 
     async def _sweep_regularly(self) -> None:
         while True:

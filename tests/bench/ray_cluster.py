@@ -1,4 +1,4 @@
-"""The other yardstick: a process that hosts Ray with two processors and a worker process on each, until it is let go.
+"""The other yardstick: a process that hosts Ray with two processors, for tasks and for two actors, until it is let go.
 
 ``python -m tests.bench.ray_cluster FOLDER``; what Ray writes goes below FOLDER.
 """
@@ -48,7 +48,8 @@ def main(folder: str) -> None:
         # On the class itself and not on the one of __main__: workers import it by its name.
         from tests.bench.ray_cluster import Worker as Imported
 
-        make: Any = ray.remote(num_cpus=1)(Imported)
+        # They take no processor from the tasks: never do both run at once.
+        make: Any = ray.remote(num_cpus=0)(Imported)
         workers = [make.options(name=worker_name(number)).remote() for number in range(WORKERS)]
         ray.get([worker.run.remote(b"ready") for worker in workers])
         say({"address": context.address_info["address"]})

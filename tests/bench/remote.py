@@ -21,6 +21,8 @@ from tests.bench.programs import HELLO
 ROUND_SECONDS = 300.0
 
 Clients = Sequence[Child]
+YARDSTICKS = {"Dask": ("dask",), "Ray": ("ray", "tasks"), "Ray actors": ("ray", "actors")}
+"""What stands beside ours: a name, the cluster that it needs, and how its clients use it."""
 
 
 @contextlib.asynccontextmanager
@@ -39,22 +41,27 @@ async def yardsticks(folder: Path, count: int, report: Report) -> AsyncIterator[
     """Ready clients of a cluster of Dask and of one of Ray, where that can be had."""
     async with AsyncExitStack() as stack:
         clusters = {
-            name: await stack.enter_async_context(child(f"{name.lower()}-cluster", folder, arguments))
+            name: await stack.enter_async_context(child(f"{name}-cluster", folder, arguments))
             for name, arguments in (
-                ("Dask", ["tests.bench.dask_cluster"]),
-                ("Ray", ["tests.bench.ray_cluster", str(home(folder, "ray"))]),
+                ("dask", ["tests.bench.dask_cluster"]),
+                ("ray", ["tests.bench.ray_cluster", str(home(folder, "ray"))]),
             )
         }
-        crews: dict[str, list[Child]] = {}
+        addresses: dict[str, str] = {}
         for name, cluster in clusters.items():
             reply = await cluster.reply(START_SECONDS)
-            if "address" not in reply:
-                report.note(f"no figures of {name}: {reply['unavailable']}")
+            if "address" in reply:
+                addresses[name] = reply["address"]
+            else:
+                report.note(f"no figures of {name.capitalize()}: {reply['unavailable']}")
+        crews: dict[str, list[Child]] = {}
+        for name, (cluster_name, *how) in YARDSTICKS.items():
+            if cluster_name not in addresses:
                 continue
             crews[name] = []
             for number in range(count):
-                arguments = [f"tests.bench.{name.lower()}_client", reply["address"], str(number)]
-                client = child(f"{name.lower()}-client-{number}", folder, arguments)
+                arguments = [f"tests.bench.{cluster_name}_client", addresses[cluster_name], str(number), *how]
+                client = child(f"{name.replace(' ', '-').lower()}-client-{number}", folder, arguments)
                 crews[name].append(await stack.enter_async_context(client))
         for clients in crews.values():
             for each in clients:

@@ -309,7 +309,7 @@ async def test_a_book_that_cannot_be_written_costs_the_record_and_not_the_job(wo
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Book, "_write", staticmethod(full))
+    monkeypatch.setattr(Book, "_append", full)
     with anyio.fail_after(10):
         async with world.node(), world.client(book=world.folder / "book") as client:
             assert (await client.submit(submission(stdin=b"in"), name="x", report=ignore)).stdout == b"in"

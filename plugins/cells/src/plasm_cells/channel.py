@@ -96,8 +96,11 @@ class Channel:
 
     async def send(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send one frame; `descriptors` stay the caller's. Raises :exc:`CellGone`, :exc:`ValueError` (too large)."""
-        # Not by msgspec, which refuses the surrogates that stand for stray bytes of a command line.
-        encoded = _encode(header).encode()
+        try:
+            encoded = msgspec.json.encode(header)
+        except UnicodeEncodeError:
+            # It refuses the surrogates that stand for stray bytes of a command line.
+            encoded = _encode(header).encode()
         if len(encoded) > MAX_HEADER:
             raise ValueError("the arguments, the environment and the names of inputs are too large")
         first = encode(encoded, len(body))

@@ -18,6 +18,8 @@ LARGEST_BURST = 256 * 1024
 """Of one stream in one system call."""
 READ_SLICE = 16 * 1024
 """What py-libp2p gets from one read: its unbounded reads stop after a hundred of them."""
+SMALL = 16 * 1024
+"""Sent without letting others run first: who sends more of it waits for credit before long."""
 LARGEST_LEFTOVER = 1024 * 1024
 """What a peer may still send on a stream that was closed here before it is reset."""
 
@@ -73,7 +75,7 @@ class YamuxStream(IMuxedStream):
         """All of `data`. Raises :exc:`MuxedStreamClosed` or :exc:`MuxedStreamReset`."""
         start, total = 0, len(data)
         while True:
-            await self.muxed_conn.uncongested()
+            await self.muxed_conn.uncongested(yielding=total > SMALL)
             if self.broken:
                 raise MuxedStreamReset("the stream was reset")
             if self.finished_sending:

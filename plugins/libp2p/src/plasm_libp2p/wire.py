@@ -35,6 +35,8 @@ class WireConnection(IRawConnection):
         self._descriptor = connected.fileno()
         self._closed = False
         self._unsent = bytearray()
+        self._drained = True
+        """Whether the last read took all that was there: then it is waited for before the next."""
         self._unproven: float = UNPROVEN_BYTES
         self._remote: tuple[str, int] = connected.getpeername()[:2]
         self.is_initiator = initiator
@@ -53,17 +55,20 @@ class WireConnection(IRawConnection):
         """Wait for more bytes and append them to ``received``. Raises :exc:`ConnectionClosedError` at the end."""
         waited = False
         while not self._closed:
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except (BlockingIOError, InterruptedError):
+            if self._drained:
                 try:
                     await trio.lowlevel.wait_readable(self._descriptor)
                 except trio.ClosedResourceError:
                     break
                 waited = True
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                self._drained = True
                 continue
             except OSError as error:
                 raise ConnectionClosedError(f"the connection broke: {error}", transport="tcp") from error
+            self._drained = len(data) < READ_SIZE
             if not data:
                 break
             self.received += data

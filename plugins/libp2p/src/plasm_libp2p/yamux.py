@@ -161,9 +161,12 @@ class YamuxConnection(IMuxedConn):
             self.shut()
             raise MuxedStreamReset("the connection is gone") from None
 
-    async def uncongested(self) -> None:
-        """A checkpoint, and a wait while too much waits for the kernel."""
-        await trio.lowlevel.checkpoint()
+    async def uncongested(self, *, yielding: bool = True) -> None:
+        """A checkpoint, and a wait while too much waits for the kernel; others run meanwhile, if that is `yielding`."""
+        if yielding:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while self.session.wire.congested and not self.is_closed:
             if self._drained.is_set():
                 self._drained = trio.Event()
