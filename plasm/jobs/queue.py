@@ -62,7 +62,7 @@ class JobQueue:
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
         self._waiting: dict[PeerId, deque[Tracked]] = {}
-        self._arrived = anyio.Event()
+        self._poppers: deque[anyio.Event] = deque()
 
     @property
     def held(self) -> dict[PeerId, set[str]]:
@@ -114,15 +114,22 @@ class JobQueue:
             return
         tracked.move(QUEUED, ahead=self.queued)
         self._waiting.setdefault(tracked.accepted.client, deque()).append(tracked)
-        self._arrived.set()
+        self._wake_one()
 
     async def pop(self) -> Tracked:
         """The next job to run."""
         while not self._waiting:
-            # One event for all that wait: whoever replaced it would leave the others waiting for nothing.
-            if self._arrived.is_set():
-                self._arrived = anyio.Event()
-            await self._arrived.wait()
+            woken = anyio.Event()
+            self._poppers.append(woken)
+            try:
+                await woken.wait()
+            except BaseException:
+                if woken.is_set():
+                    # What it was woken for is there for another.
+                    self._wake_one()
+                else:
+                    self._poppers.remove(woken)
+                raise
         client, jobs = next(iter(self._waiting.items()))
         tracked = jobs.popleft()
         del self._waiting[client]
@@ -132,6 +139,10 @@ class JobQueue:
             if later.ahead != position:
                 later.move(QUEUED, ahead=position)
         return tracked
+
+    def _wake_one(self) -> None:
+        if self._poppers:
+            self._poppers.popleft().set()
 
     def forget(self, tracked: Tracked) -> None:
         """The job has ended or is given up."""

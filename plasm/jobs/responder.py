@@ -120,8 +120,9 @@ class Responder:
     async def _converse(self, stream: Stream) -> None:
         reader = FrameReader(stream)
         while True:
-            with anyio.fail_after(IDLE_SECONDS):
-                body = await reader.receive()
+            if (body := reader.ready()) is None:
+                with anyio.fail_after(IDLE_SECONDS):
+                    body = await reader.receive()
             if body is None:
                 return
             try:

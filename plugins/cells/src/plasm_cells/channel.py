@@ -61,6 +61,8 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
     wall_seconds: Seconds
 
 
+Unsent = list[tuple[memoryview, Sequence[int]]]
+"""Pieces of a frame, with the descriptors that go with them."""
 Reply = Ready | Begun | Compiled | Refused | Failed | Ended
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = msgspec.json.Decoder(Reply).decode
@@ -96,6 +98,11 @@ class Channel:
 
     async def send(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> None:
         """Send one frame; `descriptors` stay the caller's. Raises :exc:`CellGone`, :exc:`ValueError` (too large)."""
+        if unsent := self.post(header, body, descriptors):
+            await self.flush(unsent)
+
+    def post(self, header: object, body: bytes = b"", descriptors: Sequence[int] = ()) -> Unsent:
+        """As :meth:`send`, as far as it goes without waiting; what is left is for :meth:`flush`."""
         try:
             encoded = msgspec.json.encode(header)
         except UnicodeEncodeError:
@@ -105,21 +112,26 @@ class Channel:
             raise ValueError("the arguments, the environment and the names of inputs are too large")
         first = encode(encoded, len(body))
         pieces = [first + body] if len(body) <= 65536 else [first, body]
-        for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
-                try:
-                    if descriptors:
-                        sent = socket.send_fds(self._socket, [rest], descriptors)
-                        descriptors = ()
-                    else:
-                        sent = self._socket.send(rest)
-                except BlockingIOError:
-                    await anyio.wait_writable(self._socket)
-                except OSError:
-                    raise CellGone from None
-                else:
-                    rest = rest[sent:]
+        return self._push([(memoryview(piece), () if number else descriptors) for number, piece in enumerate(pieces)])
+
+    async def flush(self, unsent: Unsent) -> None:
+        """Send what :meth:`post` left. Raises :exc:`CellGone`."""
+        while unsent:
+            await anyio.wait_writable(self._socket)
+            unsent = self._push(unsent)
+
+    def _push(self, unsent: Unsent) -> Unsent:
+        while unsent:
+            rest, descriptors = unsent[0]
+            try:
+                sent = socket.send_fds(self._socket, [rest], descriptors) if descriptors else self._socket.send(rest)
+            except BlockingIOError:
+                return unsent
+            except OSError:
+                raise CellGone from None
+            # Descriptors ride on the first byte.
+            unsent[:1] = [(rest[sent:], ())] if sent < len(rest) else []
+        return unsent
 
     async def receive(self, most_body: int = 0) -> tuple[Reply, bytes]:
         """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed."""

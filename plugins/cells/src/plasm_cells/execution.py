@@ -20,7 +20,7 @@ from plasm.ports import Invocation, Outcome, RuntimeFailed, Usage, Verdict
 from .artifacts import Artifact, memory_file
 from .cells import Cell, Death
 from .cgroups import Group
-from .channel import Begun, CellGone, Ended, Failed, Garbage, one_line
+from .channel import Begun, CellGone, Ended, Failed, Garbage, Unsent, one_line
 
 _IN_THE_FRAME = 64 << 10
 """Bytes of stdin and inputs that travel in a frame; more are mapped by the cell."""
@@ -163,20 +163,20 @@ class Execution:
             "fuel": None if limits.fuel is None else min(limits.fuel, _LARGEST),
             "wall_seconds": min(limits.wall_seconds, _LONGEST) if math.isfinite(limits.wall_seconds) else _LONGEST,
         }
-        body, descriptors = b"", [] if holds else [self.artifact.descriptor]
-        given = -1
+        body = b"" if mapped else b"".join((invocation.stdin, *invocation.inputs.values()))
+        descriptors = [] if holds else [self.artifact.descriptor]
+        given, reply = -1, None
+        unsent: Unsent = []
         try:
-            with anyio.fail_after(self.start_seconds):
-                if mapped:
-                    given = await to_thread.run_sync(_given, invocation)
-                    descriptors.append(given)
-                elif given_bytes:
-                    body = b"".join((invocation.stdin, *invocation.inputs.values()))
-                await cell.channel.send(job, body, descriptors)
-                if holds:
-                    cell.loaded.move_to_end(invocation.module)
-                    return
-                reply, _ = await cell.channel.receive()
+            # A cell that has the module takes a small job at once: then there is nothing to wait for.
+            if mapped or (unsent := cell.channel.post(job, body, descriptors)) or not holds:
+                with anyio.fail_after(self.start_seconds):
+                    if mapped:
+                        given = await to_thread.run_sync(_given, invocation)
+                        unsent = cell.channel.post(job, body, [*descriptors, given])
+                    await cell.channel.flush(unsent)
+                    if not holds:
+                        reply, _ = await cell.channel.receive()
         except TimeoutError:
             await cell.end()
             raise RuntimeFailed(f"a process did not load the module within {self.start_seconds:g} s") from None
@@ -186,6 +186,9 @@ class Execution:
         finally:
             if given >= 0:
                 os.close(given)
+        if holds:
+            cell.loaded.move_to_end(invocation.module)
+            return
         if isinstance(reply, Begun):
             cell.loaded[invocation.module] = self.artifact.size
             return
