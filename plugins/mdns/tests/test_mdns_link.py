@@ -97,6 +97,25 @@ async def test_who_says_goodbye_is_not_found_any_more(open_as, identity, searchi
             await nothing_else(found)
 
 
+async def test_an_answer_that_was_due_later_does_not_undo_the_goodbye(open_as, identity, searching, topic) -> None:
+    """What was multicast within the last second is multicast again only a second later (RFC 6762, section 6)."""
+    async with open_as(identity(1)) as one, open_as(identity(2)) as two:
+        async with searching(two, topic) as found, anyio.create_task_group() as tasks:
+            await tasks.start(one.advertise, topic, lambda: [identity(1).address()], {})
+            await found.receive()
+            responder = one._engine._zeroconf
+            (info,) = responder.registry.async_get_service_infos()
+            answers = {info.dns_pointer(): {info.dns_service(), info.dns_text()}}
+            responder.loop.call_soon_threadsafe(
+                responder.out_delay_queue.async_add, zeroconf.current_time_millis(), answers
+            )
+            await until(lambda: responder.out_delay_queue.queue)
+            tasks.cancel_scope.cancel()
+        await anyio.sleep(1.3)
+        async with searching(two, topic) as found:
+            await nothing_else(found)
+
+
 async def test_topics_are_not_mixed_up(open_as, identity, searching, topic) -> None:
     boot = BootTopic("stable", topic.arch)
     other = type(topic)(topic.arch, topic.runtime + "-other")
@@ -236,10 +255,13 @@ async def test_a_machine_without_multicast_is_told_what_mends_it() -> None:
 
 
 async def test_closing_is_quick_even_while_advertising_and_searching(open_as, identity, searching, topic) -> None:
-    async with open_as(identity(1)) as one, anyio.create_task_group() as tasks:
-        await tasks.start(one.advertise, topic, lambda: [identity(1).address()], {})
-        async with searching(one, topic):
-            await anyio.wait_all_tasks_blocked()
-            start = time.monotonic()
-            tasks.cancel_scope.cancel()
-    assert time.monotonic() - start < 5
+    async with open_as(identity(2)) as two, anyio.create_task_group() as others:
+        await others.start(two.advertise, topic, lambda: [identity(2).address()], {})
+        async with open_as(identity(1)) as one, anyio.create_task_group() as tasks:
+            await tasks.start(one.advertise, topic, lambda: [identity(1).address()], {})
+            async with searching(one, topic) as found:
+                await found.receive()
+                start = time.monotonic()
+                tasks.cancel_scope.cancel()
+        assert time.monotonic() - start < 5
+        others.cancel_scope.cancel()

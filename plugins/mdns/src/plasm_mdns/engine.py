@@ -85,11 +85,21 @@ class Engine:
 
         async def unregister() -> None:
             goodbye = await self._zeroconf.async_unregister_service(info)
+            self._withdraw(info)
             self._broadcast(info, goodbye)
             await goodbye
 
         with anyio.CancelScope(shield=True):
             await self._call(unregister, GOODBYE_SECONDS)
+
+    def _withdraw(self, info: ServiceInfo) -> None:
+        """Take back answers that wait: one that went out after the goodbye, up to 1.1 s later, would undo it."""
+        for waiting in (self._zeroconf.out_queue, self._zeroconf.out_delay_queue):
+            for group in waiting.queue:
+                # Pointers to the service have its name as their alias.
+                ours = [each for each in group.answers if info.key in (each.key, getattr(each, "alias_key", None))]
+                for record in ours:
+                    del group.answers[record]
 
     def _broadcast(self, info: ServiceInfo, broadcast: Awaitable[Any]) -> None:
         # What is still being repeated of an earlier announcement would contradict this one.
