@@ -116,6 +116,7 @@ class Executor:
             capabilities=frozenset(job.manifest.capabilities),
             trusted=self._trusts(accepted.client),
         )
+        dropped = False
         while True:
             problem: RuntimeFailed | None = None
             try:
@@ -129,6 +130,10 @@ class Executor:
             except NotRunnable as error:
                 return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             except KeyError:
+                if not dropped:
+                    # It left a cache that has its bounds, which is nobody's failure: it is compiled again.
+                    dropped = True
+                    continue
                 problem = RuntimeFailed("the compiled module was dropped before it could run")
             except RuntimeFailed as error:
                 problem = error

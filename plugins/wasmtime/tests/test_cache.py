@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from plasm_cells.artifacts import Artifact, ArtifactFolder, HeldArtifacts, memory_file
 
-from plasm.ports import Digest, Invocation
+from plasm.ports import Digest, Invocation, Limits
 
 pytestmark = pytest.mark.anyio
 
 
 def _stored(home: Path) -> list[Path]:
-    return sorted((home / "compiled").iterdir())
+    """Of each module what is compiled, which is the larger, and its source."""
+    return sorted((home / "compiled").iterdir(), key=lambda file: -file.stat().st_size)
 
 
 async def test_a_compiled_module_survives_a_restart(bench: Any, tmp_path: Path) -> None:
@@ -33,9 +34,9 @@ async def test_a_compiled_module_survives_a_restart(bench: Any, tmp_path: Path) 
 async def test_the_cache_is_private(bench: Any, tmp_path: Path) -> None:
     async with bench.open(home=tmp_path) as runtime:
         await bench.check_honest(runtime)
-    (file,) = _stored(tmp_path)
+    files = _stored(tmp_path)
     assert stat.S_IMODE((tmp_path / "compiled").stat().st_mode) == 0o700
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("position", [0, 8, 20, 5000, -1])
@@ -43,25 +44,45 @@ async def test_a_tampered_file_is_dropped_and_never_run(bench: Any, tmp_path: Pa
     digest = bench.digest(bench.hello)
     async with bench.open(home=tmp_path, spares=0) as runtime:
         await runtime.prepare(digest, bench.hello)
-    (file,) = _stored(tmp_path)
-    content = bytearray(file.read_bytes())
-    content[position] ^= 1
-    file.write_bytes(content)
+    file, source = _stored(tmp_path)
+    _damage(file, position)
     async with bench.open(home=tmp_path, spares=0) as runtime:
         with pytest.raises(KeyError):
             await runtime.run(Invocation(module=digest))
-        assert not _stored(tmp_path)
+        assert _stored(tmp_path) == [source]
         assert not runtime.prepared(digest)
         await bench.check_honest(runtime)
+
+
+@pytest.mark.parametrize("position", [0, 8, 20, 100, -1])
+async def test_a_tampered_source_is_dropped_and_never_compiled(bench: Any, tmp_path: Path, position: int) -> None:
+    digest = bench.digest(bench.hello)
+    async with bench.open(home=tmp_path, spares=0) as runtime:
+        await runtime.prepare(digest, bench.hello)
+    _, source = _stored(tmp_path)
+    _damage(source, position)
+    limited = Invocation(module=digest, limits=Limits(fuel=10**9))
+    async with bench.open(home=tmp_path, spares=0) as runtime:
+        with pytest.raises(KeyError):
+            await runtime.run(limited)
+        assert not runtime.prepared(digest)
+        await runtime.prepare(digest, bench.hello)
+        assert (await runtime.run(limited)).stdout == b"dlroW ,olleH"
+
+
+def _damage(file: Path, position: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
 
 
 async def test_a_file_under_another_modules_name_is_not_believed(bench: Any, tmp_path: Path) -> None:
     digest, other = bench.digest(bench.hello), bench.digest(bench.module("trap"))
     async with bench.open(home=tmp_path, spares=0) as runtime:
         await runtime.prepare(digest, bench.hello)
-        (first,) = _stored(tmp_path)
+        first, source = _stored(tmp_path)
         await runtime.prepare(other, bench.module("trap"))
-        (second,) = set(_stored(tmp_path)) - {first}
+        second = next(file for file in _stored(tmp_path) if file not in (first, source))
     second.replace(first)
     async with bench.open(home=tmp_path, spares=0) as runtime:
         with pytest.raises(KeyError):
@@ -72,7 +93,7 @@ async def test_a_link_in_the_cache_is_not_followed(bench: Any, tmp_path: Path) -
     digest = bench.digest(bench.hello)
     async with bench.open(home=tmp_path, spares=0) as runtime:
         await runtime.prepare(digest, bench.hello)
-    (file,) = _stored(tmp_path)
+    file, _ = _stored(tmp_path)
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
     async with bench.open(home=tmp_path, spares=0) as runtime:

@@ -63,6 +63,17 @@ def join(parts: Mapping[int, bytes]) -> bytes:
     )
 
 
+def with_items(content: bytes, *items: bytes) -> bytes:
+    """A section's content with `items` behind those that it has; ``b""`` for a section that is not there."""
+    count, position = read_unsigned(content or b"\0", 0)
+    return unsigned(count + len(items)) + content[position:] + b"".join(items)
+
+
+def export_item(name: str, kind: int, index: int) -> bytes:
+    """An item of the export section; `kind` as in :mod:`.modules`."""
+    return unsigned(len(name)) + name.encode() + bytes((kind,)) + unsigned(index)
+
+
 def read_limits(data: bytes, position: int) -> tuple[int, int | None, int]:
     """Minimum, maximum and the position after them."""
     bounded = data[position] & 1

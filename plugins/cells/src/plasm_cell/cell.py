@@ -14,7 +14,7 @@ from .lockdown import MARGIN_BYTES, limit_cpu, limit_memory, take
 from .verdicts import verdict
 
 if TYPE_CHECKING:
-    from .engine import Engine, Machine
+    from .engine import Engine, LimitingEngine, Machine
 
 
 _BEGUN = {"kind": "begun"}
@@ -52,7 +52,12 @@ def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
     limit_memory(data_bytes + job["memory_bytes"], True)
     limit_cpu(job["seconds"], True)
     try:
-        compiled = engine.compile_module(read_exactly(module, job["module_bytes"]))
+        content = read_exactly(module, job["module_bytes"])
+        if job["limiting"]:
+            limiting: LimitingEngine = engine  # type: ignore[assignment]  # the node asks for it where it is one
+            compiled = limiting.compile_limiting(content)
+        else:
+            compiled = engine.compile_module(content)
         write_all(artifact, compiled.artifact)
     except Refused as refusal:
         node.send({"kind": "refused", "detail": one_line(str(refusal))})

@@ -99,3 +99,10 @@ class Engine(Protocol):
 
     def system_calls(self) -> tuple[str, ...]:
         """Names of the system calls that the engine needs beside the cell's own, such as ``membarrier``."""
+
+
+class LimitingEngine(Engine, Protocol):
+    """An engine that compiles a module otherwise for jobs that limit their fuel."""
+
+    def compile_limiting(self, module: bytes) -> Compiled:
+        """As :meth:`Engine.compile_module`; what it gives can be held to an amount of fuel."""

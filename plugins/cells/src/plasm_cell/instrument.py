@@ -30,12 +30,14 @@ from .binary import (
     START,
     TABLE,
     TYPE,
+    export_item,
     join,
     read_limits,
     read_unsigned,
     sections,
     signed,
     unsigned,
+    with_items,
 )
 from .engine import Ending, Limits
 
@@ -121,10 +123,10 @@ class _Rewriting:
         (memory,) = self.parsed.memories
         limit, refused, start = (self._unused(f"plasm:{name}") for name in ("limit", "refused", "start"))
         limit_index, refused_index = self.globals, self.globals + 1
-        exports = [_export(limit, 3, limit_index), _export(refused, 3, refused_index)]
+        exports = [export_item(limit, 3, limit_index), export_item(refused, 3, refused_index)]
         first = self.sections.pop(START, None)
         if first is not None:
-            exports.append(_export(start, 0, read_unsigned(first, 0)[0]))
+            exports.append(export_item(start, 0, read_unsigned(first, 0)[0]))
         self._append(TYPE, b"\x60\x01\x7f\x01\x7f")
         self._append(FUNCTION, unsigned(len(self.parsed.types)))
         self._append(GLOBAL, bytes((_I64, 1, 0x42, 0, 0x0B)), bytes((_I32, 1, 0x41, 0, 0x0B)))
@@ -147,8 +149,7 @@ class _Rewriting:
         return name
 
     def _append(self, kind: int, *items: bytes) -> None:
-        count, position = self._items(kind)
-        self.sections[kind] = unsigned(count + len(items)) + self.sections.get(kind, b"\0")[position:] + b"".join(items)
+        self.sections[kind] = with_items(self.sections.get(kind, b""), *items)
 
     def _bodies(self) -> list[bytes]:
         count, position = self._items(CODE)
@@ -160,10 +161,6 @@ class _Rewriting:
             bodies.append(_Body(content, position, position + size, parameters, self.functions).rewritten())
             position += size
         return bodies
-
-
-def _export(name: str, kind: int, index: int) -> bytes:
-    return unsigned(len(name)) + name.encode() + bytes((kind,)) + unsigned(index)
 
 
 def _grow_body(limit: int, refused: int, most: int) -> bytes:

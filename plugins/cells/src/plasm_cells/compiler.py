@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio import to_thread
+from plasm_cell.frames import read_all
 
 from plasm.ports import Digest, NotRunnable, RuntimeFailed
 
@@ -25,6 +27,19 @@ from .warmparents import Starter, WarmParent
 _ATTEMPTS = 3
 """A compile cell may be killed from outside; the module did nothing wrong then."""
 _MARGIN_BYTES = 256 << 20
+
+
+def for_limits(digest: Digest) -> Digest:
+    """The name of a module as it is compiled for jobs that limit their fuel."""
+    return _derived("limiting", digest)
+
+
+def _source(digest: Digest) -> Digest:
+    return _derived("source", digest)
+
+
+def _derived(what: str, digest: Digest) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(f"{what} {digest}".encode()).hexdigest())
 
 
 class _NotTheModule(Exception):
@@ -49,6 +64,8 @@ class Compiler:
         options: CellOptions,
         slots: int,
         log: logging.Logger,
+        *,
+        limits_apart: bool = False,
     ) -> None:
         self._starter = starter
         self._make_group = make_group
@@ -60,6 +77,7 @@ class Compiler:
         self._options = options
         self._log = log
         self._at_once = anyio.Semaphore(slots)
+        self._limits_apart = limits_apart
         # What stays in memory was written by compile cells, and counts as theirs.
         self._group_bytes = slots * (options.compile_memory_bytes + options.artifact_bytes) + options.held_bytes
         self._turns: dict[Digest, _Turn] = {}
@@ -91,9 +109,50 @@ class Compiler:
                 return
             # Keeping it takes descriptors as well, so that is bounded too.
             async with self._at_once:
-                self._held.add(digest, await self._compile(module))
+                compiled = await self._compile(module)
+                if self._limits_apart:
+                    await self._keep_source(digest, module)
+                # After its source: what is added last stays.
+                self._held.add(digest, compiled)
                 if self._folder is not None:
                     await self._keep(digest, self._folder)
+
+    async def prepare_limiting(self, digest: Digest) -> None:
+        """Compile a module that is prepared for jobs that limit their fuel too, if that was not done.
+
+        It is found under :func:`for_limits`. Raises :exc:`KeyError` where its source is here no longer, and then it is
+        not prepared any more, :exc:`NotRunnable` or :exc:`RuntimeFailed`.
+        """
+        key = for_limits(digest)
+        if self.prepared(key):
+            return
+        async with self._turn(key):
+            if self.prepared(key):
+                return
+            source = await self.find(_source(digest))
+            if source is None:
+                self.forget(digest)
+                raise KeyError(digest)
+            try:
+                module = await to_thread.run_sync(read_all, source.descriptor)
+            finally:
+                os.close(source.descriptor)
+            async with self._at_once:
+                self._held.add(key, await self._compile(module, limiting=True))
+                if self._folder is not None:
+                    await self._keep(key, self._folder)
+
+    async def _keep_source(self, digest: Digest, module: bytes) -> None:
+        source = Artifact(await to_thread.run_sync(memory_file, "module", module), len(module), starts=False)
+        if self._folder is None:
+            self._held.add(_source(digest), source)
+            return
+        try:
+            await to_thread.run_sync(self._folder.store, _source(digest), source)
+        except OSError as error:
+            self._log.warning("a module could not be kept: %s", error.strerror)
+        finally:
+            os.close(source.descriptor)
 
     def forget(self, digest: Digest) -> None:
         """The compiled module does not load: it is of another machine, or was damaged."""
@@ -116,16 +175,16 @@ class Compiler:
         finally:
             os.close(copy.descriptor)
 
-    async def _compile(self, module: bytes) -> Artifact:
+    async def _compile(self, module: bytes, *, limiting: bool = False) -> Artifact:
         reason = ""
         for _ in range(_ATTEMPTS):
             try:
-                return await self._compile_once(module)
+                return await self._compile_once(module, limiting=limiting)
             except _NotTheModule as problem:
                 reason = str(problem)
         raise RuntimeFailed(reason)
 
-    async def _compile_once(self, module: bytes) -> Artifact:
+    async def _compile_once(self, module: bytes, *, limiting: bool) -> Artifact:
         source, target = -1, -1
         try:
             parent = await self._warm()
@@ -135,7 +194,7 @@ class Compiler:
         try:
             source = await to_thread.run_sync(memory_file, "module", module)
             target = memory_file("compiled")
-            compiled = await self._ask(cell, source, target, len(module))
+            compiled = await self._ask(cell, source, target, len(module), limiting=limiting)
         except BaseException:
             if target >= 0:
                 os.close(target)
@@ -167,11 +226,12 @@ class Compiler:
                 )
             return self._parent
 
-    async def _ask(self, cell: Cell, source: int, target: int, module_bytes: int) -> Compiled:
+    async def _ask(self, cell: Cell, source: int, target: int, module_bytes: int, *, limiting: bool) -> Compiled:
         """What the cell says of the module. Raises :exc:`NotRunnable`, :exc:`RuntimeFailed` or :exc:`_NotTheModule`."""
         options = self._options
         job = {
             "module_bytes": module_bytes,
+            "limiting": limiting,
             "memory_bytes": options.compile_memory_bytes,
             "seconds": options.compile_seconds,
         }

@@ -15,7 +15,7 @@ from anyio import to_thread
 from plasm_cell.engine import TRAPS
 from plasm_cell.wasi.volume import LONGEST_OUT_PATH, MOST_OUT_FILES
 
-from plasm.ports import Invocation, Outcome, RuntimeFailed, Usage, Verdict
+from plasm.ports import Digest, Invocation, Outcome, RuntimeFailed, Usage, Verdict
 
 from .artifacts import Artifact, memory_file
 from .cells import Cell, Death
@@ -73,6 +73,8 @@ class Execution:
     cell: Cell
     group: Group | None
     invocation: Invocation
+    module: Digest
+    """The name of `artifact`, under which a cell keeps it."""
     artifact: Artifact
     start_seconds: float
     reuse: bool
@@ -139,12 +141,12 @@ class Execution:
 
     async def _begin(self) -> None:
         cell, invocation, limits = self.cell, self.invocation, self.invocation.limits
-        holds = invocation.module in cell.loaded
+        holds = self.module in cell.loaded
         inputs = [(path, len(content)) for path, content in invocation.inputs.items()]
         given_bytes = len(invocation.stdin) + sum(size for _, size in inputs)
         mapped = given_bytes > _IN_THE_FRAME
         job = {
-            "module": invocation.module,
+            "module": self.module,
             "starts": self.artifact.starts,
             "artifact_bytes": 0 if holds else self.artifact.size,
             "forget": [] if holds else self._room(),
@@ -187,10 +189,10 @@ class Execution:
             if given >= 0:
                 os.close(given)
         if holds:
-            cell.loaded.move_to_end(invocation.module)
+            cell.loaded.move_to_end(self.module)
             return
         if isinstance(reply, Begun):
-            cell.loaded[invocation.module] = self.artifact.size
+            cell.loaded[self.module] = self.artifact.size
             return
         await cell.end()
         raise NotLoaded(one_line(reply.detail) if isinstance(reply, Failed) else "the process said something else")

@@ -22,7 +22,7 @@ from plasm.ports import Digest, Engine, Guarded, Invocation, Outcome, Runtime, R
 
 from . import cgroups, guards, seccomp
 from .artifacts import Artifact, ArtifactFolder, HeldArtifacts
-from .compiler import Compiler
+from .compiler import Compiler, for_limits
 from .execution import Execution, NotBegun, NotLoaded, check
 from .guards import Machine, Probe
 from .options import CellOptions
@@ -75,7 +75,7 @@ async def open_runtime(
     tasks = anyio.create_task_group()
     starter = Starter(spec, partial(_walls, machine, spec), tasks)
     slots = [Slot(starter, make_group, options.spares, options.start_seconds, scope.log) for _ in range(count)]
-    compiler = Compiler(starter, make_group, held, folder, options, count, scope.log)
+    compiler = Compiler(starter, make_group, held, folder, options, count, scope.log, limits_apart=spec.limits_apart)
     runtime = CellRuntime(engine, spec, options, slots, tasks, starter, compiler, named, weaknesses)
     failure = None
     try:
@@ -186,23 +186,27 @@ class CellRuntime:
     async def run(self, invocation: Invocation) -> Outcome:
         check(invocation, counts_fuel=self._spec.counts_fuel)
         reuse = self._options.isolation == "reused" and invocation.trusted
+        module = invocation.module
+        if self._spec.limits_apart and invocation.limits.fuel is not None:
+            await self._compiler.prepare_limiting(module)
+            module = for_limits(module)
         await self._at_once.acquire()
-        place = _Place(self._take_slot(invocation.module if reuse else None), self._give_back)
+        place = _Place(self._take_slot(module if reuse else None), self._give_back)
         try:
-            return await self._run_in(place, invocation, reuse)
+            return await self._run_in(place, invocation, module, reuse)
         finally:
             place.close()
 
-    async def _run_in(self, place: _Place, invocation: Invocation, reuse: bool) -> Outcome:
-        artifact = await self._compiler.find(invocation.module)
+    async def _run_in(self, place: _Place, invocation: Invocation, module: Digest, reuse: bool) -> Outcome:
+        artifact = await self._compiler.find(module)
         if artifact is None:
             raise KeyError(invocation.module)
         try:
             for _ in range(_ATTEMPTS):
                 with contextlib.suppress(NotBegun):
-                    return await self._run_once(place, invocation, artifact, reuse)
+                    return await self._run_once(place, invocation, module, artifact, reuse)
         except NotLoaded as error:
-            self._compiler.forget(invocation.module)
+            self._compiler.forget(module)
             if artifact.stored:
                 raise KeyError(invocation.module) from None
             raise RuntimeFailed(f"the compiled module does not load: {error}") from None
@@ -212,10 +216,13 @@ class CellRuntime:
             os.close(artifact.descriptor)
         raise RuntimeFailed("processes for jobs end before a job begins in them")
 
-    async def _run_once(self, place: _Place, invocation: Invocation, artifact: Artifact, reuse: bool) -> Outcome:
+    async def _run_once(
+        self, place: _Place, invocation: Invocation, module: Digest, artifact: Artifact, reuse: bool
+    ) -> Outcome:
         slot = place.slot
         cell = await slot.take(kept=reuse)
-        execution = Execution(cell, slot.group, invocation, artifact, self._options.start_seconds, reuse, place.leave)
+        seconds = self._options.start_seconds
+        execution = Execution(cell, slot.group, invocation, module, artifact, seconds, reuse, place.leave)
         try:
             outcome, reusable = await execution.run()
         except BaseException:

@@ -26,5 +26,7 @@ class EngineSpec:
     """Python 3.10 or later."""
     counts_fuel: bool = True
     """Whether it can hold a run to an amount of fuel. Where not, a job with such a limit is refused."""
+    limits_apart: bool = False
+    """Whether :attr:`module` is a :class:`plasm_cell.engine.LimitingEngine`: jobs that limit fuel run other code."""
     compile_threads: bool = False
     """Whether its compiler cannot do without a thread. Cells that compile may then make some, and no process."""

@@ -4,26 +4,65 @@ from __future__ import annotations
 
 import wasmtime
 from plasm_cell.engine import Compiled, Refused
-from plasm_cell.modules import check
+from plasm_cell.modules import Module, check
 from wasmtime import _bindings
 
 from . import library
-from .settings import ENGINE_SETTINGS, Settings
+from .counting import counted
+from .settings import BY_COUNTER, BY_ENGINE, ENGINE_SETTINGS, NOT_AT_ALL, UNCOUNTED_SETTINGS, Settings
 
 library.check(_bindings, ENGINE_SETTINGS)
 
 
-def compiled(module: bytes, settings: Settings) -> Compiled:
-    """See :meth:`plasm_cell.engine.Engine.compile_module`."""
+def compile_counting(module: bytes) -> Compiled:
+    """`module` with a counter of its own if it can have one, else so that the engine counts. Raises :exc:`Refused`."""
+    checked = _checked(module)
+    # Without the start section: what that burned is lost where it traps, for then there is no instance to ask.
+    if not checked.starts and (rewritten := counted(module)) is not None:
+        try:
+            return _compiled(rewritten, checked, BY_COUNTER, UNCOUNTED_SETTINGS)
+        except Refused:
+            # At a bound of the engine's, on locals or on the size of a function, the original may still pass.
+            pass
+    return _compiled(module, checked, BY_ENGINE, ENGINE_SETTINGS)
+
+
+def compile_limiting(module: bytes) -> Compiled:
+    """`module` so that the engine counts, and stops it when its fuel is spent. Raises :exc:`Refused`."""
+    return _compiled(module, _checked(module), BY_ENGINE, ENGINE_SETTINGS)
+
+
+def compile_uncounted(module: bytes) -> Compiled:
+    """`module` as it is. Raises :exc:`Refused`."""
+    return _compiled(module, _checked(module), NOT_AT_ALL, UNCOUNTED_SETTINGS)
+
+
+def _checked(module: bytes) -> Module:
     checked = check(module)
+    try:
+        wasmtime.Module.validate(_engine(UNCOUNTED_SETTINGS), module)
+    except wasmtime.WasmtimeError as error:
+        raise _refused(error) from None
+    return checked
+
+
+def _compiled(module: bytes, checked: Module, counted_how: bytes, settings: Settings) -> Compiled:
+    try:
+        made = wasmtime.Module(_engine(settings), module)
+    except wasmtime.WasmtimeError as error:
+        raise _refused(error) from None
+    return Compiled(bytes(made.serialize()) + counted_how, checked.starts)
+
+
+def _engine(settings: Settings) -> wasmtime.Engine:
     config = wasmtime.Config()
     for name, value in settings.items():
         setattr(config, name, value)
-    try:
-        made = wasmtime.Module(wasmtime.Engine(config), module)
-    except wasmtime.WasmtimeError as error:
-        raise Refused(f"not a valid WebAssembly module: {_reason(error)}") from None
-    return Compiled(bytes(made.serialize()), checked.starts)
+    return wasmtime.Engine(config)
+
+
+def _refused(error: wasmtime.WasmtimeError) -> Refused:
+    return Refused(f"not a valid WebAssembly module: {_reason(error)}")
 
 
 def _reason(error: wasmtime.WasmtimeError) -> str:

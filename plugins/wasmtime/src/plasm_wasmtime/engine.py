@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from plasm_cell import wasi
@@ -17,12 +17,13 @@ from plasm_cell.engine import TRAPS, Compiled, Ending, Limits
 from . import library
 from .library import FINALIZER, HOST_FUNCTION, ITEM_CONTENT, POINTER, RawValue
 from .memory import Memories, Region
-from .settings import ENGINE_SETTINGS, TABLE_ELEMENTS, TABLES, Settings
+from .settings import BY_COUNTER, BY_ENGINE, COUNTER, COUNTING, TABLE_ELEMENTS, TABLES, Settings
 
 _NO_FUEL_LIMIT = (1 << 63) - 1
 _VALUE_BYTES = ctypes.sizeof(RawValue)
 _NO_FINALIZER = FINALIZER(0)
 _WRITABLE = 0x200
+_COUNTER = COUNTER.encode()
 _OUT_OF_FUEL = "out_of_fuel"
 _VALUE_KINDS = {"i": 0, "I": 1}
 
@@ -40,9 +41,16 @@ _view = ctypes.PYFUNCTYPE(ctypes.py_object, POINTER, ctypes.c_ssize_t, ctypes.c_
 def compile_module(module: bytes) -> Compiled:
     """See :meth:`plasm_cell.engine.Engine.compile_module`."""
     # The compiler is imported where it is used: what a warm parent has, each of its cells pays for.
-    from .compiling import compiled
+    from .compiling import compile_counting
 
-    return compiled(module, ENGINE_SETTINGS)
+    return compile_counting(module)
+
+
+def compile_limiting(module: bytes) -> Compiled:
+    """See :meth:`plasm_cell.engine.LimitingEngine.compile_limiting`."""
+    from .compiling import compile_limiting
+
+    return compile_limiting(module)
 
 
 def system_calls() -> tuple[str, ...]:
@@ -52,20 +60,30 @@ def system_calls() -> tuple[str, ...]:
 
 def machine() -> WasmtimeMachine:
     """See :meth:`plasm_cell.engine.Engine.machine`."""
-    return WasmtimeMachine(ENGINE_SETTINGS)
+    return WasmtimeMachine(COUNTING)
 
 
 class EngineError(Exception):
     """What the engine says is wrong, in its own words."""
 
 
+class Engine:
+    """The engine and the linker for one way of counting fuel."""
+
+    def __init__(self, lib: Any, engine: int) -> None:
+        self.engine = engine
+        self.linker: int = lib.wasmtime_linker_new(engine)
+
+
 class Program:
     """A loaded module, its imports resolved; `starts` says whether instantiating it runs code of its own."""
 
-    def __init__(self, lib: Any, instance_pre: int, starts: bool) -> None:
+    def __init__(self, lib: Any, instance_pre: int, starts: bool, engine: int, counted: bytes) -> None:
         self._delete = lib.wasmtime_instance_pre_delete
         self.instance_pre = instance_pre
         self.starts = starts
+        self.engine = engine
+        self.counted = counted
 
     def __del__(self) -> None:
         self._delete(self.instance_pre)
@@ -83,14 +101,12 @@ class Run:
 
 
 class WasmtimeMachine:
-    """The engine of this process with the WASI functions defined, ready to load and run."""
+    """The engines of this process with the WASI functions defined, ready to load and run."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._lib = lib = library.load(settings)
+    def __init__(self, engines: Mapping[bytes, Settings]) -> None:
+        self._lib = lib = library.load(next(iter(engines.values())))
         self.memories = Memories(lib)
-        self._engine = self._made_engine(settings)
-        self._counts_fuel = bool(settings["consume_fuel"])
-        self._linker = lib.wasmtime_linker_new(self._engine)
+        self._engines = {how: Engine(lib, self._made_engine(settings)) for how, settings in engines.items()}
         self._run: Run | None = None
         self._callbacks = [self._define(name, parameters) for name, parameters in wasi.FUNCTIONS.items()]
         # Made once: in a cell each new object may cost a page. A run at a time uses them.
@@ -106,6 +122,8 @@ class WasmtimeMachine:
         self._trap_reference = ctypes.byref(self._trap)
         self._made = POINTER()
         self._made_reference = ctypes.byref(self._made)
+        self._global = library.Value()
+        self._global_reference = ctypes.byref(self._global)
         self._fuel = ctypes.c_uint64()
         self._fuel_reference = ctypes.byref(self._fuel)
 
@@ -121,39 +139,41 @@ class WasmtimeMachine:
     def load(self, artifact: memoryview, starts: bool) -> Program:
         """Make a compiled module ready. Raises :exc:`EngineError`."""
         lib, made = self._lib, self._made
+        counted = bytes(artifact[-1:])
+        engine = self._engines.get(counted)
+        if engine is None:
+            raise EngineError("the compiled module is for another way of counting fuel")
         _get_buffer(artifact, self._buffer, 0)
         try:
             error = lib.wasmtime_module_deserialize(
-                self._engine, self._buffer[0], artifact.nbytes, self._made_reference
+                engine.engine, self._buffer[0], artifact.nbytes - 1, self._made_reference
             )
         finally:
             _release_buffer(self._buffer)
         if error:
             raise EngineError(self._message_of(error))
         module = made.value
-        error = lib.wasmtime_linker_instantiate_pre(self._linker, module, self._made_reference)
+        error = lib.wasmtime_linker_instantiate_pre(engine.linker, module, self._made_reference)
         lib.wasmtime_module_delete(module)
         if error:
             raise EngineError(self._message_of(error))
         assert made.value is not None
-        return Program(lib, made.value, starts)
+        return Program(lib, made.value, starts, engine.engine, counted)
 
     def run(self, program: Program, layer: wasi.Wasi, limits: Limits) -> Ending:
         """See :meth:`plasm_cell.engine.Machine.run`."""
         lib = self._lib
-        if limits.fuel is not None and not self._counts_fuel:
-            raise EngineError("this engine counts no fuel")
+        if limits.fuel is not None and program.counted != BY_ENGINE:
+            raise EngineError("this program's fuel cannot be limited")
         self.memories.begin(limits.memory_bytes)
         fuel = _NO_FUEL_LIMIT if limits.fuel is None else min(limits.fuel, _NO_FUEL_LIMIT)
-        store = lib.wasmtime_store_new(self._engine, None, _NO_FINALIZER)
+        store = lib.wasmtime_store_new(program.engine, None, _NO_FINALIZER)
         try:
             context = lib.wasmtime_store_context(store)
             self._run = run = Run(layer, context)
             lib.wasmtime_store_limiter(store, -1, TABLE_ELEMENTS, -1, TABLES, -1)
             instantiated, trap, error = self._execute(program, context, fuel)
-            self._fuel.value = 0
-            if self._counts_fuel:
-                lib.wasmtime_context_get_fuel(context, self._fuel_reference)
+            used = self._used(program, context, fuel, instantiated=instantiated)
         finally:
             layer.memory = memoryview(b"")
             self._run = None
@@ -167,22 +187,39 @@ class WasmtimeMachine:
             error=error,
             out_of_fuel=trap == _OUT_OF_FUEL,
             refused_memory=self.memories.refused,
-            fuel=fuel - self._fuel.value if self._counts_fuel else None,
+            fuel=used,
             peak_memory_bytes=self.memories.peak,
         )
+
+    def _used(self, program: Program, context: int, fuel: int, *, instantiated: bool) -> int | None:
+        """What the run has burned of `fuel`; ``None`` where that is not counted."""
+        lib = self._lib
+        if program.counted == BY_ENGINE:
+            lib.wasmtime_context_get_fuel(context, self._fuel_reference)
+            return fuel - self._fuel.value
+        if program.counted != BY_COUNTER:
+            return None
+        if not instantiated:
+            return 0
+        lib.wasmtime_instance_export_get(
+            context, self._instance_reference, _COUNTER, len(_COUNTER), self._item_reference
+        )
+        lib.wasmtime_global_get(context, self._item_content, self._global_reference)
+        return int(self._global.of[0])
 
     def _execute(self, program: Program, context: int, fuel: int) -> tuple[bool, str | None, str | None]:
         """Whether it was instantiated, the trap's name, the engine's error."""
         lib, trap = self._lib, self._trap
         trap.value = None
-        if self._counts_fuel:
+        by_engine = program.counted == BY_ENGINE
+        if by_engine:
             # Instantiating costs fuel that differs between machines; it counts only where code of the module runs then.
             lib.wasmtime_context_set_fuel(context, fuel if program.starts else _NO_FUEL_LIMIT)
         instance, trap_reference = self._instance_reference, self._trap_reference
         error = lib.wasmtime_instance_pre_instantiate(program.instance_pre, context, instance, trap_reference)
         if error or trap:
             return False, *self._taken(error)
-        if self._counts_fuel and not program.starts:
+        if by_engine and not program.starts:
             lib.wasmtime_context_set_fuel(context, fuel)
         lib.wasmtime_instance_export_get(context, instance, b"_start", 6, self._item_reference)
         error = lib.wasmtime_func_call_unchecked(context, self._item_content, self._values_reference, 1, trap_reference)
@@ -245,14 +282,16 @@ class WasmtimeMachine:
             return trap
 
         raw = HOST_FUNCTION(callback)
-        kind = self._function_type(parameters, "" if name == "proc_exit" else "i")
         module = wasi.MODULE.encode()
-        error = lib.wasmtime_linker_define_func_unchecked(
-            self._linker, module, len(module), name.encode(), len(name), kind, raw, None, _NO_FINALIZER
-        )
-        lib.wasm_functype_delete(kind)
-        if error:
-            raise EngineError(self._message_of(error))
+        for engine in self._engines.values():
+            # A type of its own for each: it belongs to the first engine that it is shown to.
+            kind = self._function_type(parameters, "" if name == "proc_exit" else "i")
+            error = lib.wasmtime_linker_define_func_unchecked(
+                engine.linker, module, len(module), name.encode(), len(name), kind, raw, None, _NO_FINALIZER
+            )
+            lib.wasm_functype_delete(kind)
+            if error:
+                raise EngineError(self._message_of(error))
         return raw
 
     def _function_type(self, parameters: str, results: str) -> int:

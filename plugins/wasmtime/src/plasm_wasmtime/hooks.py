@@ -52,6 +52,7 @@ def _find_engine(*, count_fuel: bool) -> EngineSpec:
         compiler="plasm_wasmtime.compiling",
         paths=(Path(__file__).parent.parent, engine.parent.parent),
         counts_fuel=count_fuel,
+        limits_apart=count_fuel,
     )
 
 

@@ -69,6 +69,12 @@ class Item(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_uint8), ("of", ctypes.c_uint64 * 3))
 
 
+class Value(ctypes.Structure):
+    """``wasmtime_val_t``: what it is, then a union."""
+
+    _fields_ = (("kind", ctypes.c_uint8), ("of", ctypes.c_uint64 * 3))
+
+
 class RawValue(ctypes.Structure):
     """``wasmtime_val_raw_t``."""
 
@@ -84,6 +90,7 @@ _STRUCTURES: Final[dict[str, type[ctypes.Structure]]] = {
     "wasm_valtype_vec_t": ValueTypes,
     "wasmtime_instance_t": Instance,
     "wasmtime_extern_t": Item,
+    "wasmtime_val_t": Value,
     "wasmtime_val_raw_t": RawValue,
 }
 _CALLBACKS: Final[dict[str, Any]] = {
@@ -119,6 +126,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, ...]]] = {
     "wasmtime_context_get_fuel": (POINTER, POINTER, POINTER),
     "wasmtime_instance_export_get": (ctypes.c_bool, POINTER, POINTER, _TEXT, SIZE, POINTER),
     "wasmtime_caller_export_get": (ctypes.c_bool, POINTER, _TEXT, SIZE, POINTER),
+    "wasmtime_global_get": (None, POINTER, POINTER, POINTER),
     "wasmtime_memory_data": (POINTER, POINTER, POINTER),
     "wasmtime_func_call_unchecked": (POINTER, POINTER, POINTER, POINTER, SIZE, POINTER),
     "wasmtime_trap_new": (POINTER, _TEXT, SIZE),
