@@ -82,7 +82,7 @@ async def measure_remote(amounts: Amounts, ours: Clients, folder: Path, report: 
     report.ask("remote p50, ours by Dask's", report.ratio("remote job, p50", "Dask job, p50"), 1)
     for name in theirs:
         ratio = report.ratio("4 clients", f"4 clients of {name}")
-        report.ask(f"jobs per second, ours by {name}'s", ratio, 1, at_least=True)
+        report.ask(f"jobs per second, ours by that of {name}", ratio, 1, at_least=True)
 
 
 async def _rounds(amounts: Amounts, crews: Mapping[str, Clients], folder: Path, report: Report) -> Rounds:

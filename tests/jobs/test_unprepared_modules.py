@@ -7,7 +7,7 @@ import pytest
 
 from plasm.jobs.attempts import NoNode
 from plasm.jobs.unprepared import FAILED_SECONDS, MODULES, Unprepared
-from plasm.ports import Digest, NotRunnable, RuntimeFailed, Verdict
+from plasm.ports import Digest, Invocation, NotRunnable, Outcome, RuntimeFailed, Verdict
 from plasm.testing import ScriptedRuntime
 from plasm.testing.fakes.scripts import echoes
 from tests.jobs.world import ECHO, ignore, sha256, submission
@@ -98,3 +98,37 @@ async def test_a_success_in_between_starts_the_count_anew():
     unprepared.prepared("scripted", digest)
     unprepared.failed("scripted", digest, RuntimeFailed("no"))
     unprepared.check("scripted", digest)
+
+
+class Forgetting(ScriptedRuntime):
+    """Has dropped the module when it is to run, as often as `drops` says."""
+
+    def __init__(self, drops: int) -> None:
+        super().__init__({ECHO: echoes()})
+        self.drops = drops
+
+    async def run(self, invocation: Invocation) -> Outcome:
+        if self.drops:
+            self.drops -= 1
+            self._prepared.clear()
+            raise KeyError(invocation.module)
+        return await super().run(invocation)
+
+
+async def test_a_module_that_a_cache_dropped_is_prepared_again_and_that_is_no_failure(world, caplog):
+    runtime = Forgetting(1)
+    with anyio.fail_after(10):
+        async with world.node(runtimes={"scripted": runtime}), world.client() as client:
+            delivered = await client.submit(submission(stdin=b"in"), name="x", report=ignore)
+    assert delivered.stdout == b"in"
+    assert len(runtime.prepares) == 2
+    assert not caplog.records
+
+
+async def test_a_module_that_is_dropped_each_time_fails_the_job(world):
+    runtime = Forgetting(100)
+    with anyio.fail_after(10):
+        async with world.node(runtimes={"scripted": runtime}) as standing, world.client() as client:
+            with pytest.raises(NoNode, match="dropped before it could run"):
+                await client.submit(submission(), name="x", report=ignore, peers=[standing.address])
+    assert 2 <= len(runtime.prepares) <= 4
