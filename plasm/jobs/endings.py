@@ -41,7 +41,7 @@ class Endings:
     async def record(self, tracked: Tracked, ending: Ending) -> None:
         """The job has ended so. Raises :exc:`JournalUnusable`, and then it has failed.
 
-        One that the journal has not been told of before, and that ended so before under its id, ends as it did then.
+        One that the journal was not told of before, while it knows an end under that id, has that one.
         """
         try:
             with recording():

@@ -138,14 +138,12 @@ class Intake:
         self._queue.push(tracked)
         with anyio.move_on_after(AT_ONCE_SECONDS):
             await tracked.recorded.wait()
-        if tracked.recorded.is_set():
-            pass
-        elif tracked.journaled:
+        if not tracked.journaled:
+            waits = tracked.state == QUEUED
+            state, attempts = (QUEUED, 0) if waits else (RUNNING, 1)
+            await self._record(tracked, replace(tracked.accepted, state=state, attempts=attempts))
+        elif not tracked.recorded.is_set():
             await tracked.recorded.wait()
-        elif tracked.state == QUEUED:
-            await self._record(tracked, replace(tracked.accepted, state=QUEUED))
-        else:
-            await self._record(tracked, replace(tracked.accepted, state=RUNNING, attempts=1))
         if tracked.unrecorded:
             raise JournalUnusable("how the job ended cannot be recorded")
 

@@ -78,7 +78,7 @@ class Worker:
         self._turns = anyio.Semaphore(bounds.slots, fast_acquire=True)
         self._running = 0
         self._unrecorded = 0
-        """Jobs that run, and those whose end is being recorded."""
+        """Jobs that run, and with them those whose end is being recorded."""
         self._idle = anyio.Event()
 
     async def execute(self, offer: Offer, module: bytes, data: bytes) -> tuple[str, Ending]:
