@@ -111,7 +111,11 @@ class Compiler:
             async with self._at_once:
                 compiled = await self._compile(module)
                 if self._limits_apart:
-                    await self._keep_source(digest, module)
+                    try:
+                        await self._keep_source(digest, module)
+                    except BaseException:
+                        os.close(compiled.descriptor)
+                        raise
                 # After its source: what is added last stays.
                 self._held.add(digest, compiled)
                 if self._folder is not None:

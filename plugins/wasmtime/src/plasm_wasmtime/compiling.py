@@ -16,34 +16,34 @@ library.check(_bindings, ENGINE_SETTINGS)
 
 def compile_counting(module: bytes) -> Compiled:
     """`module` with a counter of its own if it can have one, else so that the engine counts. Raises :exc:`Refused`."""
-    checked = _checked(module)
+    checked = check(module)
     # Without the start section: what that burned is lost where it traps, for then there is no instance to ask.
-    if not checked.starts and (rewritten := counted(module)) is not None:
-        try:
-            return _compiled(rewritten, checked, BY_COUNTER, UNCOUNTED_SETTINGS)
-        except Refused:
-            # At a bound of the engine's, on locals or on the size of a function, the original may still pass.
-            pass
+    if not checked.starts:
+        _validate(module)
+        if (rewritten := counted(module)) is not None:
+            try:
+                return _compiled(rewritten, checked, BY_COUNTER, UNCOUNTED_SETTINGS)
+            except Refused:
+                # At a bound of the engine's, on locals or on the size of a function, the original may still pass.
+                pass
     return _compiled(module, checked, BY_ENGINE, ENGINE_SETTINGS)
 
 
 def compile_limiting(module: bytes) -> Compiled:
     """`module` so that the engine counts, and stops it when its fuel is spent. Raises :exc:`Refused`."""
-    return _compiled(module, _checked(module), BY_ENGINE, ENGINE_SETTINGS)
+    return _compiled(module, check(module), BY_ENGINE, ENGINE_SETTINGS)
 
 
 def compile_uncounted(module: bytes) -> Compiled:
     """`module` as it is. Raises :exc:`Refused`."""
-    return _compiled(module, _checked(module), NOT_AT_ALL, UNCOUNTED_SETTINGS)
+    return _compiled(module, check(module), NOT_AT_ALL, UNCOUNTED_SETTINGS)
 
 
-def _checked(module: bytes) -> Module:
-    checked = check(module)
+def _validate(module: bytes) -> None:
     try:
         wasmtime.Module.validate(_engine(UNCOUNTED_SETTINGS), module)
     except wasmtime.WasmtimeError as error:
         raise _refused(error) from None
-    return checked
 
 
 def _compiled(module: bytes, checked: Module, counted_how: bytes, settings: Settings) -> Compiled:
