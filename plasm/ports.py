@@ -68,6 +68,15 @@ class Stream(Protocol):
         """Close both directions in order. Never raises; idempotent."""
 
 
+@runtime_checkable
+class Located(Protocol):
+    """Optional for a stream: it can tell from which address its peer is connected."""
+
+    @property
+    def remote_ip(self) -> str:
+        """The textual IP address at the other end of the connection, as the operating system gives it."""
+
+
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 
@@ -188,6 +197,14 @@ class Bootstrapped(Protocol):
 
 class RuntimeFailed(PortError):
     """The runtime itself failed: the job did nothing wrong and may run elsewhere."""
+
+
+class NotPrepared(PortError):
+    """The module cannot be prepared within this node's bounds on compile time and memory.
+
+    That says nothing about the module that another machine would confirm, so no receipt states it; nor did the node
+    fail. The same module is not tried again here for a while.
+    """
 
 
 class NotRunnable(PortError):
