@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: kills of a node and of its cells, mixed jobs, requests; exits 1 on any failure."""
+"""``python -m tests.soak``: kills of a node and of its cells, mixed jobs, a siege, requests; exits 1 on any failure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.soak.figures import Figures
 from tests.soak.killing import KillSoak
 from tests.soak.mixed import MixedSoak
 from tests.soak.requests import RequestSoak
+from tests.soak.siege.part import SiegeSoak
 
 _CONFIG = """[node]
 slots = 2
@@ -35,12 +36,12 @@ slots = 2
 _QUICK_MINUTES = 1.0
 _JOBS = 10_000
 _REQUESTS = 10_000
-_SHARES = {"kill": 20.0, "mixed": 20.0, "cells": 15.0, "requests": 5.0}
+_SHARES = {"kill": 18.0, "mixed": 18.0, "cells": 10.0, "siege": 10.0, "requests": 4.0}
 """The parts, in minutes of an hour."""
 _INTERRUPTED = 130
 
 Say = Callable[[str], None]
-Soak = KillSoak | MixedSoak | CellSoak | RequestSoak
+Soak = KillSoak | MixedSoak | CellSoak | RequestSoak | SiegeSoak
 
 
 def config_of(isolation: str) -> str:
@@ -105,6 +106,10 @@ class Soaks:
             requests = RequestSoak(folder, self.run, self.requests)
             self.figures.requests = requests.figures
             return requests
+        if part == "siege":
+            siege = SiegeSoak(folder, self.config)
+            self.figures.siege = siege.figures
+            return siege
         cells = CellSoak(folder, self.config, self.run)
         self.figures.cells = cells.figures
         return cells

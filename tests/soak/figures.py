@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.soak.growth import Growth, as_document
 from tests.soak.ledger import Discrepancy
+from tests.soak.siege.part import SiegeFigures
 
 FORMAT = 1
 _MOST_LISTED = 50
@@ -197,11 +198,13 @@ class Figures:
     kill: KillFigures | None = None
     mixed: MixedFigures | None = None
     cells: CellFigures | None = None
+    siege: SiegeFigures | None = None
     requests: RequestFigures | None = None
 
     @property
     def passed(self) -> bool:
-        parts = [part for part in (self.kill, self.mixed, self.cells, self.requests) if part is not None]
+        every = (self.kill, self.mixed, self.cells, self.siege, self.requests)
+        parts = [part for part in every if part is not None]
         return bool(parts) and all(part.passed for part in parts)
 
     def as_document(self) -> dict[str, Any]:
@@ -213,6 +216,7 @@ class Figures:
             "kill": self.kill.as_document() if self.kill is not None else None,
             "mixed": self.mixed.as_document() if self.mixed is not None else None,
             "cells": self.cells.as_document() if self.cells is not None else None,
+            "siege": self.siege.as_document() if self.siege is not None else None,
             "requests": self.requests.as_document() if self.requests is not None else None,
         }
 
@@ -241,6 +245,8 @@ class Figures:
             lines += [f"  {each}" for each in mixed.failures[:20]]
         if self.cells is not None:
             lines += self.cells.as_lines()
+        if self.siege is not None:
+            lines += self.siege.as_lines()
         if self.requests is not None:
             lines += self.requests.as_lines()
         if self.interrupted:
