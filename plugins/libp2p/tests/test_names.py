@@ -8,7 +8,6 @@ import anyio
 import pytest
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 from plasm_libp2p.addresses import parse, resolve
 from plasm_libp2p.lookup import read_peers, record_key
@@ -16,6 +15,7 @@ from plasm_libp2p.peers import PeerBook
 
 from plasm.identity import peer_id
 from plasm.ports import AddressRefused, CapabilityTopic, Found
+from plasm.shares import origin_of
 
 pytestmark = pytest.mark.anyio
 PEER = peer_id(b"p" * 32)
@@ -72,8 +72,8 @@ async def test_names_in_records_that_were_announced_here_are_not_found(net: Any)
     topic = CapabilityTopic("x86_64", "wasmtime")
     send, receive = anyio.create_memory_object_stream[Found](10)
     async with net.node() as (_, dht), send, receive:
-        announced = PeerInfo(ID.from_string(PEER), [Multiaddr(NAMED), Multiaddr(NUMBERED)])
-        dht._kad.records.add_provider(record_key(topic.key), announced)
+        announced = [parse(f"{address}/p2p/{PEER}") for address in (NAMED, NUMBERED)]
+        dht._records.add(record_key(topic.key), ID.from_string(PEER), announced, origin_of("127.0.0.1", PEER))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dht.find, topic, send)
             with anyio.fail_after(5):

@@ -127,9 +127,9 @@ async def test_what_nobody_reads_of_a_stream_that_was_reset_is_not_kept(net: Any
         await net.eventually(lambda: stream._muxed.broken)
         connection = client.swarm.live(server.host.get_id())
         assert stream._muxed.stream_id not in connection.streams
-        assert connection._unread >= len(b"answer")
+        assert connection.unread >= len(b"answer")
         await getattr(stream, last)()
-        await net.eventually(lambda: connection._unread == 0)
+        await net.eventually(lambda: connection.unread == 0)
         tasks.cancel_scope.cancel()
 
 
@@ -142,7 +142,7 @@ async def test_nothing_is_read_from_a_stream_that_was_reset_here(net: Any) -> No
         with pytest.raises(StreamBroken):
             await stream.receive()
         connection = client.swarm.live(server.host.get_id())
-        await net.eventually(lambda: connection._unread == 0)
+        await net.eventually(lambda: connection.unread == 0)
 
 
 async def test_cancelling_serve_ends_its_handlers_and_resets_their_streams(net: Any) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from itertools import islice
 
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.keys import PublicKey
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore
+from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from plasm.ports import AddressRefused
+from plasm_libp2p.addresses import TcpAddress, parse, read_binary
 
 MOST_PROTOCOLS = 128
 MOST_ADDRESSES = 32
@@ -26,6 +30,10 @@ class Event(Enum):
 
 
 Watcher = Callable[[ID, Event], None]
+
+
+def _is_dialable(address: Multiaddr) -> bool:
+    return read_binary(address.to_bytes()) is not None
 
 
 class PeerBook(PeerStore):
@@ -57,14 +65,33 @@ class PeerBook(PeerStore):
         self.tell(peer_id, Event.IDENTIFIED)
 
     def add_addrs(self, peer_id: ID, addrs: Sequence[Multiaddr], ttl: int = 0) -> None:
-        # A stranger's word must not choose which names this node asks the resolver for.
-        addrs = [address for address in addrs if not str(address).startswith("/dns")]
+        # A stranger's word must not choose which names this node asks the resolver for, and what cannot be dialed must
+        # not take the place of what can.
+        addrs = [address for address in addrs if _is_dialable(address)]
         known = self.peer_data_map[peer_id].get_addrs() if peer_id in self.peer_data_map else []
         if len(known) + len(addrs) > MOST_ADDRESSES:
             self.clear_addrs(peer_id)
         # A peer says its addresses when it connects, and keeps them for as long as it stays, which may be months.
         super().add_addrs(peer_id, addrs[:MOST_ADDRESSES], max(ttl, KEEP_SECONDS))
         self.heard_of(peer_id)
+
+    def set_addresses(self, peer: ID, addresses: Sequence[str]) -> None:
+        """`peer` can be reached at `addresses`, TCP multiaddrs without the peer, and nowhere else."""
+        with suppress(PeerStoreError):
+            self.clear_addrs(peer)
+        self.add_addrs(peer, [Multiaddr(address) for address in addresses])
+
+    def dialable(self, peer: ID) -> list[TcpAddress]:
+        """Where `peer` can be reached, as far as it said so."""
+        try:
+            texts = [str(address) for address in self.addrs(peer)]
+        except PeerStoreError:
+            return []
+        found = []
+        for text in texts:
+            with suppress(AddressRefused):
+                found.append(parse(text))
+        return found
 
     def add_pubkey(self, peer_id: ID, pubkey: PublicKey) -> None:
         super().add_pubkey(peer_id, pubkey)
