@@ -11,6 +11,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,8 @@ _NETWORK_BITS: Final = {4: 24, 6: 48}
 """What one organisation usually has: the smallest block that is routed on its own (RFC 7454, section 6.1.3)."""
 _ADDRESS_BITS: Final = {4: 32, 6: 64}
 """What one subscriber has: every host of an IPv6 link chooses among 2**64 addresses (RFC 4291, section 2.5.1)."""
+
+_GUESSES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,22 @@ def origin_of(ip: str | None, peer: str = "") -> Origin:
 
     A peer without an address, or with one that cannot be parsed, is a network of its own.
     """
+    blocks = _blocks_of(ip or "")
+    return Origin(*blocks, peer=peer) if blocks is not None else Origin(network=f"peer {peer}", peer=peer)
+
+
+@lru_cache(maxsize=4096)
+def _blocks_of(ip: str) -> tuple[str, str] | None:
+    """The network and the address in it; ``None`` where `ip` cannot be parsed."""
     try:
-        address = ipaddress.ip_address((ip or "").partition("%")[0])
+        address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
-        return Origin(network=f"peer {peer}", peer=peer)
+        return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     network = ipaddress.ip_network((address, _NETWORK_BITS[address.version]), strict=False)
     block = ipaddress.ip_network((address, _ADDRESS_BITS[address.version]), strict=False)
-    return Origin(network=str(network), address=str(block), peer=peer)
+    return str(network), str(block)
 
 
 class _Ranking:
@@ -185,10 +195,17 @@ class Places(Generic[T]):
             victim = self._chance.choice(list(self._holders[greediest]))
         else:
             equals = self._shares.greediest_identities(self._chance)
-            candidates = [one for identity in equals for one in self._holders[identity]]
-            victim = self._chance.choice([one for one in candidates if first(one)] or candidates)
+            victim = self._choose([one for identity in equals for one in self._holders[identity]], first)
         self.leave(victim)
         return victim
+
+    def _choose(self, candidates: list[T], first: Callable[[T], bool]) -> T:
+        # Under a flood nearly all are of those that go first, and need not all be looked at.
+        for _ in range(_GUESSES):
+            guess = self._chance.choice(candidates)
+            if first(guess):
+                return guess
+        return self._chance.choice([one for one in candidates if first(one)] or candidates)
 
     def leave(self, holder: T) -> None:
         """`holder` needs no place any longer; idempotent."""

@@ -332,3 +332,32 @@ async def test_closing_leaves_the_transport_as_it_was(net: Any) -> None:
                 assert KAD in transport.host.get_mux().get_protocols()
             assert set(transport.host.get_mux().get_protocols()) == before
         await net.answers(client, transport)
+
+
+async def test_a_peer_that_closes_every_connection_is_dialed_ever_later(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "FIRST_RETRY_SECONDS", 0.2)
+    async with net.node() as (server, dht), net.transport() as visitor, anyio.create_task_group() as tasks:
+        await tasks.start(visitor.serve, KAD, net.echo)
+        peer = visitor.host.get_id()
+        await visitor.swarm.dial(server.host.get_id(), server.addresses)
+        await net.eventually(lambda: dht._table.peer_in_table(peer))
+        dialed: list[float] = []
+        dial = server.swarm.dial
+
+        async def counted(wanted: Any, addresses: Any) -> Any:
+            if wanted == peer and server.swarm.live(peer) is None:
+                dialed.append(trio.current_time())
+                connection = await dial(wanted, addresses)
+                await connection.close()
+                return connection
+            return await dial(wanted, addresses)
+
+        server.swarm.dial = counted
+        server.swarm.live(peer).shut()
+        await net.eventually(lambda: len(dialed) == 5, 10)
+        pauses = [later - former for former, later in pairwise(dialed)]
+        for pause, least in zip(pauses, (0.2, 0.4, 0.8, 1.6), strict=True):
+            assert pause >= least
+        tasks.cancel_scope.cancel()

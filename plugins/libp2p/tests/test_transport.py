@@ -276,3 +276,11 @@ async def test_nobody_dials_itself(net: Any) -> None:
 def test_an_address_of_another_kind_is_refused(text: str) -> None:
     with pytest.raises(AddressRefused):
         addresses.parse(text)
+
+
+async def test_where_another_peer_is_the_failure_names_both(net: Any) -> None:
+    async with net.echoing() as server, net.transport() as wanted, net.transport(()) as client:
+        place = f"/ip4/127.0.0.1/tcp/{net.port(server.addresses[0])}"
+        with pytest.raises(DialFailed, match=f"{wanted.peer} is not at {place}; {server.peer} is"):
+            await client.open_stream(wanted.peer, [f"{place}/p2p/{wanted.peer}"], net.ECHO)
+        assert client.peer not in [str(peer) for peer in server.swarm.connections], "and it did not say who dialed"

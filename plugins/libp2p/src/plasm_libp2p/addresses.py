@@ -18,7 +18,6 @@ _HOSTS = {"ip4", "ip6", "dns", "dns4", "dns6"}
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _MOST_RESOLVED = 8
 _IP_CODES = {"ip4": b"\x04", "ip6": b"\x29"}
-_NAME_CODES = {"dns": b"\x35", "dns4": b"\x36", "dns6": b"\x37"}
 _TCP_CODE = b"\x06"
 _P2P_CODE = b"\xa5\x03"
 """Codes of https://github.com/multiformats/multiaddr/blob/master/protocols.csv."""
@@ -50,16 +49,9 @@ class TcpAddress:
 
     @property
     def binary(self) -> bytes:
-        """The binary multiaddr, without the peer. Raises :exc:`ValueError` for a name that is too long."""
-        if self.kind in _IP_CODES:
-            host = ipaddress.ip_address(self.host).packed
-            head = _IP_CODES[self.kind]
-        else:
-            host = self.host.encode()
-            if len(host) > 127:
-                raise ValueError("the name is too long")
-            head = _NAME_CODES[self.kind] + bytes([len(host)])
-        return head + host + _TCP_CODE + self.port.to_bytes(2, "big")
+        """The binary multiaddr of an IP address, without the peer. Raises :exc:`ValueError` for a name."""
+        host = ipaddress.ip_address(self.host).packed
+        return _IP_CODES[self.kind] + host + _TCP_CODE + self.port.to_bytes(2, "big")
 
 
 def parse(text: str) -> TcpAddress:
@@ -114,14 +106,12 @@ def announced(text: str) -> TcpAddress:
     address = parse(text)
     if address.peer is not None:
         raise AddressRefused(f"invalid announced address {text!r}: leave out /p2p/PEER, which is the node's own")
-    if not address.port or (address.kind in _IP_CODES and ipaddress.ip_address(address.host).is_unspecified):
-        raise AddressRefused(f"invalid announced address {text!r}: expected a host and port that others can dial")
+    if address.kind not in _IP_CODES:
+        # Nobody asks the resolver on a stranger's word.
+        raise AddressRefused(f"invalid announced address {text!r}: expected an IP address (others resolve no names)")
+    if not address.port or ipaddress.ip_address(address.host).is_unspecified:
+        raise AddressRefused(f"invalid announced address {text!r}: expected an address and port that others can dial")
     return address
-
-
-def may_announce(address: TcpAddress, allows: AddressFilter) -> bool:
-    """Whether the profile lets this node announce `address`; a name may lead anywhere."""
-    return allows(address.host if address.kind in _IP_CODES else _PUBLIC)
 
 
 def _is_name(host: str) -> bool:

@@ -25,8 +25,8 @@ class Libp2pOptions(Options, frozen=True, kw_only=True):
     """Inbound connections that have proven nothing yet; beyond it the network that holds most gives one up, one that
     has said nothing first."""
     announce: tuple[str, ...] = ()
-    """Multiaddrs (``/ip4/203.0.113.5/tcp/4001``, ``/dns4/node.example/tcp/4001``) at which others reach this node, such
-    as a router's that forwards the port. Announced first, and in the DHT alone."""
+    """Multiaddrs (``/ip4/203.0.113.5/tcp/4001``) at which others reach this node, such as a router's that forwards the
+    port. They are announced first, and in the DHT nothing else is."""
 
     def __post_init__(self) -> None:
         if self.announce:

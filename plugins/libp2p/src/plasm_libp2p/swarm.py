@@ -287,6 +287,8 @@ class PhaseSwarm(Swarm):
             lost.abort()
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
+                # Whoever dials speaks first; until then a connection costs next to nothing.
+                await wire.fill()
                 muxed = await self.upgrade_inbound_raw_conn(wire, Multiaddr(listening_on))
         except Exception as error:
             self._log.debug("no connection from %s: %s", wire.get_remote_address()[0], type(error).__name__)

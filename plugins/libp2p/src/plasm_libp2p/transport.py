@@ -36,7 +36,6 @@ from plasm_libp2p.addresses import (
     allowed,
     announced,
     expand,
-    may_announce,
     nearest_last,
     parse,
     resolve,
@@ -77,7 +76,7 @@ class Libp2p:
         self._options = options
         self._announced = [announced(address) for address in options.announce]
         for address in self._announced:
-            if not may_announce(address, scope.allows):
+            if not allowed(address, scope.allows):
                 raise AddressRefused(f"{address} is announced, and outside the addresses that may be used here")
         self._listening: list[TcpAddress] = []
         self._protocols: set[str] = set()
