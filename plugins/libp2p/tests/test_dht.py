@@ -338,11 +338,19 @@ async def test_a_peer_that_closes_every_connection_is_dialed_ever_later(
     net: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tending, "FIRST_RETRY_SECONDS", 0.2)
+    answered = anyio.Event()
+
+    async def answers(stream: Any) -> None:
+        await net.echo(stream)
+        answered.set()
+
     async with net.node() as (server, dht), net.transport() as visitor, anyio.create_task_group() as tasks:
-        await tasks.start(visitor.serve, KAD, net.echo)
+        await tasks.start(visitor.serve, KAD, answers)
         peer = visitor.host.get_id()
         await visitor.swarm.dial(server.host.get_id(), server.addresses)
         await net.eventually(lambda: dht._table.peer_in_table(peer))
+        # Whoever comes into the table is asked for neighbours, once.
+        await answered.wait()
         dialed: list[float] = []
         dial = server.swarm.dial
 

@@ -8,14 +8,15 @@ import anyio
 import pytest
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
+from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 from plasm_libp2p.addresses import parse, resolve
+from plasm_libp2p.kademlia import KAD
 from plasm_libp2p.lookup import read_peers, record_key
 from plasm_libp2p.peers import PeerBook
 
 from plasm.identity import peer_id
 from plasm.ports import AddressRefused, CapabilityTopic, Found
-from plasm.shares import origin_of
 
 pytestmark = pytest.mark.anyio
 PEER = peer_id(b"p" * 32)
@@ -71,11 +72,15 @@ def test_names_that_a_peer_says_of_itself_are_not_remembered() -> None:
 async def test_names_in_records_that_were_announced_here_are_not_found(net: Any) -> None:
     topic = CapabilityTopic("x86_64", "wasmtime")
     send, receive = anyio.create_memory_object_stream[Found](10)
-    async with net.node() as (_, dht), send, receive:
-        announced = [parse(f"{address}/p2p/{PEER}") for address in (NAMED, NUMBERED)]
-        dht._records.add(record_key(topic.key), ID.from_string(PEER), announced, origin_of("127.0.0.1", PEER))
+    async with net.node() as (server, dht), net.transport(()) as client, send, receive:
+        message = Message(type=Message.MessageType.ADD_PROVIDER, key=record_key(topic.key))
+        entry = message.providerPeers.add()
+        entry.id = client.host.get_id().to_bytes()
+        entry.addrs.extend(Multiaddr(address).to_bytes() for address in (NAMED, NUMBERED))
+        stream = await client.open_stream(server.peer, server.addresses, KAD)
+        await stream.send(encode_varint_prefixed(message.SerializeToString()))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dht.find, topic, send)
             with anyio.fail_after(5):
-                assert (await receive.receive()).addresses == (f"{NUMBERED}/p2p/{PEER}",)
+                assert (await receive.receive()).addresses == (f"{NUMBERED}/p2p/{client.peer}",)
             tasks.cancel_scope.cancel()

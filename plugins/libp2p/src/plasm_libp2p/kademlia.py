@@ -12,6 +12,7 @@ Source: the libp2p Kademlia DHT specification, under a protocol name of our own 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 import anyio
@@ -38,7 +39,8 @@ LONGEST_KEY = 128
 MOST_STREAMS = 256
 """Questions that are being waited for or answered at once; beyond that the greediest origin loses one."""
 QUESTION_UNITS = 200
-"""What an answer costs, in units of :mod:`plasm_libp2p.budget`."""
+BYTES_OF_UNIT = 64
+"""What an answer costs, in units of :mod:`plasm_libp2p.budget`: so many, and one for so many bytes of it."""
 MOST_LOOKED_AT = 128
 """Addresses of one provider, of which those that this transport cannot dial are passed over."""
 
@@ -90,16 +92,16 @@ class DhtServer:
                 question.ParseFromString(raw)
                 answer = self.answer(question, stream)
                 if answer is not None:
-                    await stream.send(encode_varint_prefixed(answer.SerializeToString()))
+                    await stream.send(encode_varint_prefixed(answer))
             if patience.cancelled_caught:
                 return
-            await stream.charge(QUESTION_UNITS)
+            await stream.charge(QUESTION_UNITS + len(answer or b"") // BYTES_OF_UNIT)
 
-    def answer(self, question: Message, stream: Libp2pStream) -> Message | None:
-        """The answer, or ``None`` where there is none. Raises :exc:`ValueError` for what this DHT does not have."""
+    def answer(self, question: Message, stream: Libp2pStream) -> bytes | None:
+        """The answer, serialized, or ``None`` where there is none. Raises :exc:`ValueError` for what this DHT does not have."""
         kinds = Message.MessageType
         if question.type == kinds.PING:
-            return Message(type=kinds.PING)
+            return Message(type=kinds.PING).SerializeToString()
         if not 0 < len(question.key) <= LONGEST_KEY:
             raise ValueError("no key")
         if question.type == kinds.ADD_PROVIDER:
@@ -107,11 +109,11 @@ class DhtServer:
             return None
         if question.type not in (kinds.FIND_NODE, kinds.GET_PROVIDERS, kinds.GET_VALUE):
             raise ValueError("there are no values in this DHT")
-        answer = Message(type=question.type, key=question.key)
+        answer = bytearray(Message(type=question.type, key=question.key).SerializeToString())
         asker = ID.from_string(stream.peer)
         if question.type == kinds.GET_PROVIDERS:
             for provider in self._records.providers(question.key):
-                self._name(answer.providerPeers.add(), provider.peer, provider.addresses)
+                answer += provider.named
         closest = self._table.find_local_closest_peers(question.key, CLOSEST)
         if question.type == kinds.FIND_NODE:
             # Whoever is looked for is named even where they are no server (the specification's one exception).
@@ -121,18 +123,11 @@ class DhtServer:
         for peer in closest:
             if peer != asker:
                 addresses = self._own_addresses() if peer == self._own else self._book.dialable(peer)
-                self._name(answer.closerPeers.add(), peer, addresses)
-        return answer
+                answer += _closer(peer, tuple(addresses))
+        return bytes(answer)
 
     def _own_addresses(self) -> Iterable[TcpAddress]:
         return [parse(str(address)) for address in self._table.host.get_addrs()]
-
-    def _name(self, entry: Message.Peer, peer: ID, addresses: Iterable[TcpAddress]) -> None:
-        entry.id = peer.to_bytes()
-        connected = self._book.is_connected(peer)
-        entry.connection = Message.ConnectionType.CONNECTED if connected else Message.ConnectionType.NOT_CONNECTED
-        texts = nearest_last(str(address) for address in addresses)
-        entry.addrs.extend(parse(text).binary for text in texts[:MOST_ADDRESSES])
 
     def _take(self, message: Message, stream: Libp2pStream) -> None:
         peer = ID.from_string(stream.peer)
@@ -144,6 +139,14 @@ class DhtServer:
             if addresses:
                 self._records.add(message.key, peer, addresses, origin_of(stream.remote_ip, stream.peer))
             return
+
+
+@lru_cache(maxsize=1024)
+def _closer(peer: ID, addresses: tuple[TcpAddress, ...]) -> bytes:
+    """`peer` as one of those nearest to a key, serialized: with it an answer is put together by appending."""
+    texts = nearest_last(str(address) for address in addresses)[:MOST_ADDRESSES]
+    entry = Message.Peer(id=peer.to_bytes(), addrs=[parse(text).binary for text in texts])
+    return Message(closerPeers=[entry]).SerializeToString()
 
 
 def read_addresses(raw: Sequence[bytes], peer: str) -> list[TcpAddress]:

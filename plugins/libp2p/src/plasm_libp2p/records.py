@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
 
 from plasm.shares import Origin, Places
@@ -37,6 +38,8 @@ class Provider:
     origin: Origin
     """Where the connection came from over which it was announced."""
     announced: float
+    named: bytes
+    """It as a provider in an answer, serialized: one names hundreds, and is put together by appending."""
 
 
 @dataclass
@@ -75,7 +78,10 @@ class BoundedRecords:
             return
         self.remove(key, peer)
         topic = self._topics.setdefault(key, _Topic())
-        topic.providers[peer] = Provider(peer, tuple(addresses[:MOST_ADDRESSES]), origin, time.monotonic())
+        kept = tuple(addresses[:MOST_ADDRESSES])
+        entry = Message.Peer(id=peer.to_bytes(), addrs=[address.binary for address in kept])
+        named = Message(providerPeers=[entry]).SerializeToString()
+        topic.providers[peer] = Provider(peer, kept, origin, time.monotonic(), named)
         if peer != self._own:
             held = self._held.setdefault(peer, OrderedDict())
             held[key] = None
