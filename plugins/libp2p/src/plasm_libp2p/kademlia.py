@@ -98,7 +98,7 @@ class DhtServer:
             await stream.charge(QUESTION_UNITS + len(answer or b"") // BYTES_OF_UNIT)
 
     def answer(self, question: Message, stream: Libp2pStream) -> bytes | None:
-        """The answer, serialized, or ``None`` where there is none. Raises :exc:`ValueError` for what this DHT does not have."""
+        """The answer, serialized; ``None`` where there is none. Raises :exc:`ValueError` for what is not had here."""
         kinds = Message.MessageType
         if question.type == kinds.PING:
             return Message(type=kinds.PING).SerializeToString()
