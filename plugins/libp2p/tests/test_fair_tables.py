@@ -46,24 +46,26 @@ def test_a_node_that_met_a_thousand_peers_still_knows_its_own_key() -> None:
 
 def test_a_peer_that_is_connected_is_remembered_whoever_else_comes() -> None:
     book = PeerBook(OWN_ID)
-    friend, acquaintance = stranger(10**6), stranger(10**6 + 1)
+    friend, *acquaintances = (stranger(10**6 + number) for number in range(21))
     book.is_connected = lambda peer: peer == friend
-    for peer in (friend, acquaintance):
+    for peer in (friend, *acquaintances):
         book.set_protocols(peer, ["/phase/echo/1"])
-    meet(book, book.max_peers + 1)
+    meet(book, 2 * book.max_peers)
     assert book.get_protocols(friend) == ["/phase/echo/1"]
-    assert not book.has_peer(acquaintance)
+    assert not all(book.has_peer(acquaintance) for acquaintance in acquaintances)
 
 
-def test_the_peers_that_were_heard_of_longest_ago_are_forgotten() -> None:
+def test_the_identities_of_one_address_make_nobody_else_forgotten() -> None:
     book = PeerBook(OWN_ID)
-    meet(book, book.max_peers)
-    book.add_addrs(stranger(0), [ADDRESS])
-    book.set_protocols(stranger(10**6), [])
+    friends = [stranger(10**6 + number) for number in range(20)]
+    for number, friend in enumerate(friends):
+        book.set_addresses(friend, ["/ip4/127.0.0.1/tcp/4001"])
+        book.gone(friend, origin_of(f"198.51.{number}.1", str(friend)))
+    for number in range(2 * book.max_peers):
+        book.set_protocols(stranger(number), ["/phase/echo/1"])
+        book.gone(stranger(number), origin_of("192.0.2.1", str(stranger(number))))
     assert len(book.peer_ids()) == book.max_peers
-    assert book.has_peer(stranger(0))
-    assert book.has_peer(stranger(10**6))
-    assert not book.has_peer(stranger(1))
+    assert all(book.dialable(friend) for friend in friends)
 
 
 def test_peers_without_addresses_are_bounded_too() -> None:

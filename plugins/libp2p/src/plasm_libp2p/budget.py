@@ -15,7 +15,7 @@ import trio
 
 from plasm.shares import Allowances, Origin, Shares
 
-STREAM_UNITS: Final = 40
+STREAM_UNITS: Final = 25
 """A stream that is opened, negotiated and closed again."""
 SEARCH_UNITS: Final = 300
 """Finding out who holds most."""
@@ -31,8 +31,8 @@ class Bounds:
     connection_units_per_second: float = 400.0
     """For nothing, to each connection: some ten jobs a second."""
     connection_burst: float = 4000.0
-    network_units_per_second: float = 40_000.0
-    """To the connections of one network beyond that: about a fifth of what the event loop can do."""
+    network_units_per_second: float = 50_000.0
+    """To the connections of one network beyond that: 2000 streams a second, more than a node has jobs for."""
     network_burst: float = 20_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""

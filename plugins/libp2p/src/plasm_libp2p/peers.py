@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
-from itertools import islice
 
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
 from libp2p.crypto.keys import PublicKey
@@ -14,11 +13,14 @@ from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.ports import AddressRefused
+from plasm.shares import Origin, Places
 from plasm_libp2p.addresses import TcpAddress, parse, read_binary
 
 MOST_PROTOCOLS = 128
 MOST_ADDRESSES = 32
 KEEP_SECONDS = 2**31
+_NOT_CONNECTED = Origin(network="not connected")
+"""Of peers that are known, but not from a connection that is counted: together no more than one network."""
 
 
 class Event(Enum):
@@ -39,8 +41,9 @@ def _is_dialable(address: Multiaddr) -> bool:
 class PeerBook(PeerStore):
     """The peer store of the host `own`. It holds little of each peer, as all of it is the peer's word.
 
-    Of more than ``max_peers`` it forgets those that it heard of longest ago, but never itself nor who is connected.
-    py-libp2p's forgets who has no addresses first, and that is itself.
+    Besides itself and whoever is connected it remembers ``max_peers``, shared by where their connections came from, so
+    that one stranger's identities do not make it forget the rest of the routing table. py-libp2p's forgets who has no
+    addresses first, and that is itself.
     """
 
     def __init__(self, own: ID) -> None:
@@ -48,6 +51,7 @@ class PeerBook(PeerStore):
         self.watchers: list[Watcher] = []
         self.is_connected: Callable[[ID], bool] = lambda peer: False
         self._own = own
+        self._gone: Places[ID] = Places(self.max_peers)
 
     def tell(self, peer: ID, event: Event) -> None:
         """Call every watcher."""
@@ -98,22 +102,26 @@ class PeerBook(PeerStore):
         self.heard_of(peer_id)
 
     def heard_of(self, peer: ID) -> None:
-        """Forget `peer` last of all that are known now."""
-        data = self.peer_data_map.pop(peer, None)
-        if data is not None:
-            self.peer_data_map[peer] = data
-        self._enforce_peer_limit()
+        """Something is known of `peer` now, connected or not."""
+        if peer not in self._gone:
+            self.gone(peer, _NOT_CONNECTED)
+
+    def came(self, peer: ID) -> None:
+        """`peer` is connected: it is remembered for as long as it is."""
+        self._gone.leave(peer)
+
+    def gone(self, peer: ID, origin: Origin) -> None:
+        """`peer` is not connected any more, and was from `origin`."""
+        self._gone.leave(peer)
+        if peer == self._own or peer not in self.peer_data_map or self.is_connected(peer):
+            return
+        lost = self._gone.enter(peer, origin)
+        if lost is not None:
+            self.peer_record_map.pop(lost, None)
+            del self.peer_data_map[lost]
 
     def _enforce_peer_limit(self) -> None:
-        excess = len(self.peer_data_map) - self.max_peers
-        if excess <= 0:
-            return
-        # The newest may be about to connect.
-        *older, _ = self.peer_data_map
-        forgettable = (peer for peer in older if peer != self._own and not self.is_connected(peer))
-        for peer in list(islice(forgettable, excess)):
-            self.peer_record_map.pop(peer, None)
-            del self.peer_data_map[peer]
+        """Not py-libp2p's way: see :meth:`gone`."""
 
 
 class Notices(INotifee):
@@ -123,14 +131,15 @@ class Notices(INotifee):
         self._book = book
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
-        """Identification follows, and tells more."""
+        self._book.came(conn.muxed_conn.peer_id)
 
     async def disconnected(self, network: INetwork, conn: INetConn) -> None:
         peer = conn.muxed_conn.peer_id
         if not network.connections.get(peer):
             # The next connection may be to another version of it.
             self._book.clear_protocol_data(peer)
-            self._book.heard_of(peer)
+            origin = getattr(conn.muxed_conn, "origin", None)
+            self._book.gone(peer, origin if isinstance(origin, Origin) else _NOT_CONNECTED)
             self._book.tell(peer, Event.DISCONNECTED)
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
