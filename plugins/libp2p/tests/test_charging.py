@@ -13,7 +13,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from plasm_libp2p import yamux
-from plasm_libp2p.budget import Bounds, Budget
+from plasm_libp2p.budget import HANDSHAKE_UNITS, Bounds, Budget
 from plasm_libp2p.identification import AGENT, read_description
 from plasm_libp2p.negotiation import MOST_PROPOSALS
 
@@ -90,6 +90,28 @@ async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
     assert budget.charge(greedy, 100) == pytest.approx(1.0, abs=0.1)
     assert budget.charge(origin_of("192.0.2.9", "neighbour"), 10) == 0, "its neighbour still has its own"
     assert budget.charge(other, 60) < 0.2, "and another network all of it"
+
+
+@pytest.mark.anyio
+async def test_handshakes_are_charged_to_their_network_and_silence_is_not(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+    charge = Budget.charge
+
+    def counted(budget: Budget, origin: Origin, units: float) -> float:
+        if not origin.peer:
+            charged.append(units)
+        return charge(budget, origin, units)
+
+    monkeypatch.setattr(Budget, "charge", counted)
+    async with net.echoing() as server, net.transport(()) as client:
+        port = net.port(server.addresses[0])
+        silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(5)]
+        await net.answers(client, server)
+        assert charged == [HANDSHAKE_UNITS]
+        for stream in silent:
+            await stream.aclose()
 
 
 @pytest.fixture

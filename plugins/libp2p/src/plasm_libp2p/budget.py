@@ -17,6 +17,8 @@ from plasm.shares import Allowances, Origin, Shares
 
 STREAM_UNITS: Final = 25
 """A stream that is opened, negotiated and closed again."""
+HANDSHAKE_UNITS: Final = 200
+"""Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
 SEARCH_UNITS: Final = 300
 """Finding out who holds most."""
 LONGEST_WAIT_SECONDS: Final = 5.0

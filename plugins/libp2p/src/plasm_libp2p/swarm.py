@@ -41,7 +41,7 @@ from plasm.drivers import AddressFilter
 from plasm.ports import AddressRefused
 from plasm.shares import Places, origin_of
 from plasm_libp2p.addresses import TcpAddress, parse, resolve
-from plasm_libp2p.budget import Budget
+from plasm_libp2p.budget import HANDSHAKE_UNITS, Budget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.hooks import Libp2pOptions
 from plasm_libp2p.noise import NoiseSecurity, WrongPeer
@@ -86,14 +86,14 @@ class Upgrader(TransportUpgrader):
     def __init__(self, security: NoiseSecurity, log: logging.Logger) -> None:
         super().__init__({NOISE: security}, {YAMUX: YamuxConnection})
         self._log = log
-        self._budget = Budget()
+        self.budget = Budget()
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         try:
             await self.muxer_multistream.select_transport(conn)
         except (MultiselectError, MultiselectClientError) as error:
             raise MuxerUpgradeFailure("no common multiplexer") from error
-        return YamuxConnection(conn, peer_id, self._log, self._budget)
+        return YamuxConnection(conn, peer_id, self._log, self.budget)
 
 
 class AnotherPeer(SwarmException):
@@ -132,6 +132,7 @@ class PhaseSwarm(Swarm):
         self._log = log
         self._dialing: dict[ID, trio.Lock] = {}
         self._handshakes: Places[WireConnection] = Places(options.max_handshakes)
+        self._budget = upgrader.budget
         self._up: Places[YamuxConnection] = Places(options.max_connections)
 
     # --- dialing ---------------------------------------------------------------------------------------------------
@@ -278,9 +279,10 @@ class PhaseSwarm(Swarm):
 
     async def _upgrade(self, wire: WireConnection, listening_on: str) -> YamuxConnection | None:
         now = trio.current_time()
+        origin = origin_of(wire.get_remote_address()[0])
         lost = self._handshakes.enter(
             wire,
-            origin_of(wire.get_remote_address()[0]),
+            origin,
             first=lambda other: other.silent and other.opened <= now - SILENT_SECONDS,
         )
         if lost is not None:
@@ -289,6 +291,7 @@ class PhaseSwarm(Swarm):
             with trio.fail_after(HANDSHAKE_SECONDS):
                 # Whoever dials speaks first; until then a connection costs next to nothing.
                 await wire.fill()
+                await trio.sleep(self._budget.charge(origin, HANDSHAKE_UNITS))
                 muxed = await self.upgrade_inbound_raw_conn(wire, Multiaddr(listening_on))
         except Exception as error:
             self._log.debug("no connection from %s: %s", wire.get_remote_address()[0], type(error).__name__)
