@@ -117,6 +117,16 @@ async def test_a_value_is_never_had_and_never_taken(net: Any) -> None:
             await asker.stream.receive()
 
 
+async def test_what_makes_no_sense_writes_nothing_into_the_log(net: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with net.node() as (server, _), net.transport(()) as client:
+        for garbage in (b"\xff" * 1000, b"\x05hello", b"\x80" * 20, b"\x02\x08\x63", b"\x02\x08\x04"):
+            stream = await client.open_stream(server.peer, server.addresses, KAD)
+            await stream.send(garbage)
+            with anyio.fail_after(5), pytest.raises(StreamBroken):
+                await stream.receive()
+        assert caplog.records == []
+
+
 async def test_a_ping_is_answered(net: Any) -> None:
     async with net.node() as (server, _), asking(net, server) as asker:
         assert (await asker.ask(Message(type=KINDS.PING))).type == KINDS.PING

@@ -78,6 +78,9 @@ class DhtServer:
             await lost.reset()
         try:
             await self._serve(stream)
+        except ValueError:
+            # What a stranger sends is no fault of this node's, and writes nothing into its log.
+            await stream.reset()
         finally:
             self._streams.leave(stream)
 
@@ -88,9 +91,7 @@ class DhtServer:
                 raw = await _next_message(stream, received)
                 if raw is None:
                     return
-                question = Message()
-                question.ParseFromString(raw)
-                answer = self.answer(question, stream)
+                answer = self.answer(_read(raw), stream)
                 if answer is not None:
                     await stream.send(encode_varint_prefixed(answer))
             if patience.cancelled_caught:
@@ -157,6 +158,16 @@ def read_addresses(raw: Sequence[bytes], peer: str) -> list[TcpAddress]:
         if address is not None and address.peer in (None, peer) and len(found) < MOST_ADDRESSES:
             found[address.of(peer)] = None
     return list(found)
+
+
+def _read(raw: bytes) -> Message:
+    """Raises :exc:`ValueError`."""
+    message = Message()
+    try:
+        message.ParseFromString(raw)
+    except Exception as error:  # protobuf has an exception of its own for each of its implementations
+        raise ValueError("not a message") from error
+    return message
 
 
 async def _next_message(stream: Libp2pStream, received: bytearray) -> bytes | None:
