@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +20,8 @@ _NETWORK_BITS: Final = {4: 24, 6: 48}
 """What one organisation usually has: the smallest block that is routed on its own (RFC 7454, section 6.1.3)."""
 _ADDRESS_BITS: Final = {4: 32, 6: 64}
 """What one subscriber has: every host of an IPv6 link chooses among 2**64 addresses (RFC 4291, section 2.5.1)."""
+
+_GUESSES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -42,70 +46,112 @@ def origin_of(ip: str | None, peer: str = "") -> Origin:
 
     A peer without an address, or with one that cannot be parsed, is a network of its own.
     """
+    blocks = _blocks_of(ip or "")
+    return Origin(*blocks, peer=peer) if blocks is not None else Origin(network=f"peer {peer}", peer=peer)
+
+
+@lru_cache(maxsize=4096)
+def _blocks_of(ip: str) -> tuple[str, str] | None:
+    """The network and the address in it; ``None`` where `ip` cannot be parsed."""
     try:
-        address = ipaddress.ip_address((ip or "").partition("%")[0])
+        address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
-        return Origin(network=f"peer {peer}", peer=peer)
+        return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     network = ipaddress.ip_network((address, _NETWORK_BITS[address.version]), strict=False)
     block = ipaddress.ip_network((address, _ADDRESS_BITS[address.version]), strict=False)
-    return Origin(network=str(network), address=str(block), peer=peer)
+    return str(network), str(block)
+
+
+class _Ranking:
+    """Parts by what each holds, so that those that hold most are found without looking at all of them."""
+
+    def __init__(self) -> None:
+        self.amounts: dict[str, int] = {}
+        self._parts: dict[int, dict[str, None]] = {}
+        self._most = 0
+
+    def set(self, part: str, amount: int) -> None:
+        """`part` holds `amount` now; with 0 it is gone."""
+        before = self.amounts.pop(part, 0)
+        if before:
+            equals = self._parts[before]
+            del equals[part]
+            if not equals:
+                del self._parts[before]
+        if amount:
+            self.amounts[part] = amount
+            self._parts.setdefault(amount, {})[part] = None
+        if amount >= self._most:
+            self._most = amount
+        elif before == self._most and before not in self._parts:
+            self._most = max(self._parts, default=0)
+
+    def most(self) -> dict[str, None]:
+        """Those that hold most, whoever came to hold it first at the front; never empty in a ranking of somebody."""
+        return self._parts[self._most]
 
 
 class Shares:
     """Amounts (places, bytes, …) that are held, summed for each network, address and identity."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, ...], int] = {}
-        self._below: dict[tuple[str, ...], dict[str, None]] = {}
+        self._total = 0
+        self._rankings: dict[tuple[str, ...], _Ranking] = {}
+        """Of the networks, of the addresses in each, and of the identities at each."""
 
     @property
     def total(self) -> int:
         """What all hold together."""
-        return self._held.get((), 0)
+        return self._total
 
     def of(self, *path: str) -> int:
         """What the network, the address in it or the identity there holds: ``of(network)``, ``of(*origin.path)``."""
-        return self._held.get(path, 0)
+        if not path:
+            return self._total
+        ranking = self._rankings.get(path[:-1])
+        return ranking.amounts.get(path[-1], 0) if ranking is not None else 0
 
     def take(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` more."""
-        path = origin.path
-        for length in range(len(path) + 1):
-            self._held[path[:length]] = self._held.get(path[:length], 0) + amount
-            if length:
-                self._below.setdefault(path[: length - 1], {})[path[length - 1]] = None
+        self._change(origin, amount)
 
     def give(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` less; never less than nothing."""
-        path = origin.path
-        amount = min(amount, self._held.get(path, 0))
-        for length in range(len(path), -1, -1):
-            part = path[:length]
-            left = self._held.get(part, 0) - amount
-            if left > 0:
-                self._held[part] = left
-                continue
-            self._held.pop(part, None)
-            if length:
-                below = self._below.get(path[: length - 1])
-                if below is not None:
-                    below.pop(path[length - 1], None)
-                    if not below:
-                        del self._below[path[: length - 1]]
+        self._change(origin, -min(amount, self.of(*origin.path)))
 
-    def greediest(self) -> Origin | None:
+    def _change(self, origin: Origin, amount: int) -> None:
+        if not amount:
+            return
+        self._total += amount
+        path = origin.path
+        for length in range(len(path)):
+            parent, part = path[:length], path[length]
+            ranking = self._rankings.setdefault(parent, _Ranking())
+            ranking.set(part, ranking.amounts.get(part, 0) + amount)
+            if not ranking.amounts:
+                del self._rankings[parent]
+
+    def greediest(self, chance: random.Random | None = None) -> Origin | None:
         """Who gives way first: the identity that holds most, at the address that holds most, in the network that does.
 
-        ``None`` where nobody holds anything. Among equals whoever came first.
+        ``None`` where nobody holds anything. Among equals whoever came first or, with `chance`, one at random.
         """
-        if not self._held:
+        if not self._total:
             return None
         path: tuple[str, ...] = ()
-        while below := self._below.get(path):
-            path = (*path, max(below, key=lambda part: self._held[(*path, part)]))
+        while ranking := self._rankings.get(path):
+            most = ranking.most()
+            path = (*path, next(iter(most)) if chance is None or len(most) == 1 else chance.choice(list(most)))
         return Origin(*path)
+
+    def greediest_identities(self, chance: random.Random) -> list[Origin]:
+        """All that hold most at the address that :meth:`greediest` finds; empty where nobody holds anything."""
+        one = self.greediest(chance)
+        if one is None:
+            return []
+        return [Origin(one.network, one.address, peer) for peer in self._rankings[one.path[:-1]].most()]
 
 
 class Places(Generic[T]):
@@ -132,22 +178,34 @@ class Places(Generic[T]):
         """Places of a network, an address in it, or an identity there: as :meth:`Shares.of`."""
         return self._shares.of(*path)
 
-    def enter(self, holder: T, origin: Origin, first: Callable[[T], bool] = lambda holder: False) -> T | None:
+    def enter(self, holder: T, origin: Origin, first: Callable[[T], bool] | None = None) -> T | None:
         """Give `holder` a place; who loses theirs for it, which may be the newcomer, or ``None`` where one was free.
 
-        Of the greediest those go first of whom `first` is true, such as idle ones.
+        Of the greediest those go first of whom `first` is true, such as idle ones. Identities are free, so those that
+        hold as much at the same address count as one for that.
         """
         self._origins[holder] = origin
         self._holders.setdefault(origin, {})[holder] = None
         self._shares.take(origin)
         if len(self._origins) <= self._most:
             return None
-        greediest = self._shares.greediest()
-        assert greediest is not None
-        candidates = list(self._holders[greediest])
-        victim = self._chance.choice([one for one in candidates if first(one)] or candidates)
+        if first is None:
+            greediest = self._shares.greediest(self._chance)
+            assert greediest is not None
+            victim = self._chance.choice(list(self._holders[greediest]))
+        else:
+            equals = self._shares.greediest_identities(self._chance)
+            victim = self._choose([one for identity in equals for one in self._holders[identity]], first)
         self.leave(victim)
         return victim
+
+    def _choose(self, candidates: list[T], first: Callable[[T], bool]) -> T:
+        # Under a flood nearly all are of those that go first, and need not all be looked at.
+        for _ in range(_GUESSES):
+            guess = self._chance.choice(candidates)
+            if first(guess):
+                return guess
+        return self._chance.choice([one for one in candidates if first(one)] or candidates)
 
     def leave(self, holder: T) -> None:
         """`holder` needs no place any longer; idempotent."""
@@ -159,3 +217,39 @@ class Places(Generic[T]):
         if not holders:
             del self._holders[origin]
         self._shares.give(origin)
+
+
+class Allowances:
+    """What each key may spend: `rate` units a second, and as much as `burst` at once.
+
+    Of more than `most` keys those that spent longest ago are forgotten, and have all of their burst again.
+    """
+
+    def __init__(self, rate: float, burst: float, most: int, now: Callable[[], float]) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._most = most
+        self._now = now
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def spend(self, key: str, amount: float = 1.0) -> bool:
+        """Whether `key` has `amount` left at this moment, which is then spent."""
+        left, now = self._balance(key)
+        self._keep(key, left - amount if left >= amount else left, now)
+        return left >= amount
+
+    def owe(self, key: str, amount: float) -> float:
+        """Spend `amount`, be it there or not; the seconds until the debt is paid, 0 where there is none."""
+        left, now = self._balance(key)
+        self._keep(key, left - amount, now)
+        return max(amount - left, 0.0) / self._rate
+
+    def _balance(self, key: str) -> tuple[float, float]:
+        now = self._now()
+        left, since = self._left.pop(key, (self._burst, now))
+        return min(left + (now - since) * self._rate, self._burst), now
+
+    def _keep(self, key: str, left: float, now: float) -> None:
+        self._left[key] = (left, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)

@@ -20,6 +20,7 @@ from plasm.drivers import Driver, Options, Scope
 from plasm.ports import (
     AddressRefused,
     DialFailed,
+    Located,
     PeerId,
     Signer,
     Stream,
@@ -42,14 +43,19 @@ _PROOF = b"plasm.testing memory handshake\0"
 class MemoryStream:
     """One side of a stream."""
 
-    def __init__(self, peer: PeerId, inbound: Pipe, outbound: Pipe) -> None:
+    def __init__(self, peer: PeerId, inbound: Pipe, outbound: Pipe, remote_ip: str = "127.0.0.1") -> None:
         self._peer = peer
+        self._remote_ip = remote_ip
         self._inbound = inbound
         self._outbound = outbound
 
     @property
     def peer(self) -> PeerId:
         return self._peer
+
+    @property
+    def remote_ip(self) -> str:
+        return self._remote_ip
 
     async def send(self, data: bytes) -> None:
         await self._outbound.send(data)
@@ -82,12 +88,21 @@ class MemoryNetwork:
     def __init__(self) -> None:
         self._listeners: dict[int, MemoryTransport] = {}
         self._opened = 0
+        self._places: dict[PeerId, str] = {}
 
     def disconnect(self, peer: PeerId) -> None:
         """Break every stream of `peer`, as a cable that is pulled and plugged in again."""
         for transport in list(self._listeners.values()):
             if transport.peer == peer:
                 transport.drop_connections("the connection is gone")
+
+    def place(self, peer: PeerId, ip: str) -> None:
+        """Let `peer` be connected from `ip` from now on; where nothing is said that is 127.0.0.1."""
+        self._places[peer] = ip
+
+    def ip_of(self, peer: PeerId) -> str:
+        """Where `peer` is connected from."""
+        return self._places.get(peer, "127.0.0.1")
 
     def join(self, transport: MemoryTransport) -> int:
         self._opened += 1
@@ -207,8 +222,8 @@ class MemoryTransport:
         if max(len(self._streams), len(other._streams)) >= _MOST_STREAMS:
             raise DialFailed("too many streams are open")
         there, back = Pipe(_BUFFER_BYTES), Pipe(_BUFFER_BYTES)
-        here = MemoryStream(other.peer, back, there)
-        remote = MemoryStream(self.peer, there, back)
+        here = MemoryStream(other.peer, back, there, self._network.ip_of(other.peer))
+        remote = MemoryStream(self.peer, there, back, self._network.ip_of(self.peer))
         self._streams.add(here)
         other._streams.add(remote)
         handler, handlers = served
@@ -258,3 +273,4 @@ def memory_driver(network: MemoryNetwork, *, name: str = "memory") -> Driver[Tra
 
 if TYPE_CHECKING:
     _: type[Transport] = MemoryTransport
+    _located: type[Located] = MemoryStream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,7 +11,7 @@ import pytest
 from anyio.abc import TaskStatus
 
 from plasm.identity import peer_of_address
-from plasm.ports import AddressRefused, DialFailed, LatencyProbe, PeerId, Stream, StreamBroken, TransportError
+from plasm.ports import AddressRefused, DialFailed, LatencyProbe, Located, PeerId, Stream, StreamBroken, TransportError
 from plasm.testing.suites.background import tasks
 from plasm.testing.suites.bench import ECHO, Bench, MakeTransport, echo, finish, read_all
 from plasm.testing.suites.flow import FlowChecks
@@ -96,6 +97,16 @@ class TransportSuite(StreamChecks, FlowChecks, HandlerChecks):
             assert there.peer == self.identity(2), (
                 f"a handler's stream carries the proven identity of who dialed, {self.identity(2)}, not {there.peer}"
             )
+
+    async def test_a_stream_that_tells_where_its_peer_is_tells_an_address(self, make: MakeTransport) -> None:
+        async with Bench(self, make) as bench:
+            for stream in await bench.stream():
+                if not isinstance(stream, Located):
+                    pytest.skip("this transport does not tell from where a peer is connected")
+                # A scope may be part of it; anything else is no address, and ValueError says so.
+                assert ipaddress.ip_address(stream.remote_ip.partition("%")[0]).is_loopback, (
+                    f"remote_ip is the address at the other end, here a loopback one, not {stream.remote_ip!r}"
+                )
 
     async def test_what_a_peer_says_does_not_change_who_it_is(self, make: MakeTransport) -> None:
         async with Bench(self, make) as bench:

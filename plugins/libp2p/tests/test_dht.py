@@ -12,10 +12,10 @@ import anyio
 import pytest
 import trio
 from libp2p.identity.identify.identify import ID as IDENTIFY
-from libp2p.identity.identify.identify import identify_handler_for
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.utils import decode_varint_with_size, encode_varint_prefixed
 from plasm_libp2p import tending
+from plasm_libp2p.addresses import parse
 from plasm_libp2p.dht import open_dht
 from plasm_libp2p.hooks import DhtOptions
 from plasm_libp2p.kademlia import KAD
@@ -147,10 +147,10 @@ async def test_provider_records_are_renewed_and_lapse_unless_they_are(net: Any) 
         keeper = await network.add(advertise=False, record_seconds=1.5)
         renewing = await network.add(keeper.addresses, provide_seconds=0.5)
         lapsing = await network.add(keeper.addresses, provide_seconds=3600.0)
-        records = network.dhts[keeper.peer]._kad.records
+        records = network.dhts[keeper.peer]._records
 
         def kept() -> set[str]:
-            return {info.peer_id.to_base58() for info in records.get_providers(record_key(TOPIC.key))}
+            return {record.peer.to_base58() for record in records.providers(record_key(TOPIC.key))}
 
         await net.eventually(lambda: kept() == {renewing.peer, lapsing.peer})
         await net.eventually(lambda: kept() == {renewing.peer})
@@ -161,40 +161,40 @@ async def test_provider_records_are_renewed_and_lapse_unless_they_are(net: Any) 
 async def test_more_providers_than_py_libp2p_keeps_are_kept(net: Any) -> None:
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.peer.id import ID
-    from libp2p.peer.peerinfo import PeerInfo
-    from multiaddr import Multiaddr
+
+    from plasm.shares import origin_of
 
     key = record_key(TOPIC.key)
     async with net.node() as (_, dht):
         for _ in range(300):
             peer = ID.from_pubkey(create_new_key_pair().public_key)
-            dht._kad.records.add_provider(key, PeerInfo(peer, [Multiaddr("/ip4/127.0.0.1/tcp/1")]))
-        assert len(dht._kad.records.get_providers(key)) == 256
+            dht._records.add(key, peer, [parse("/ip4/127.0.0.1/tcp/1")], origin_of("127.0.0.1", str(peer)))
+        assert len(dht._records.providers(key)) == 255, "and one for the node itself"
         for number in range(5000):
-            dht._kad.records.add_provider(record_key(str(number)), PeerInfo(peer, []))
-        assert dht._kad.records.size() <= 64 + 256
+            dht._records.add(record_key(str(number)), peer, [], origin_of("127.0.0.1", str(peer)))
+        assert len(dht._records) <= 64 + 256
 
 
-async def test_a_peer_that_speaks_no_phase_protocol_is_not_kept(net: Any) -> None:
+async def test_a_peer_that_does_not_serve_this_dht_is_not_kept(net: Any) -> None:
     async with net.node() as (server, dht), net.transport() as stranger, net.node(server.addresses) as (friend, _):
-        stranger.host.set_stream_handler(KAD, net.echo)
+        stranger.host.set_stream_handler("/ipfs/kad/1.0.0", net.echo)
         await stranger.swarm.dial(server.host.get_id(), server.addresses)
-        await net.eventually(lambda: dht._kad.table.peer_in_table(friend.host.get_id()))
-        await net.eventually(lambda: KAD in identified(server, stranger))
-        assert not dht._kad.table.peer_in_table(stranger.host.get_id())
+        await net.eventually(lambda: dht._table.peer_in_table(friend.host.get_id()))
+        await net.eventually(lambda: "/ipfs/kad/1.0.0" in identified(server, stranger))
+        assert not dht._table.peer_in_table(stranger.host.get_id())
 
 
 async def test_a_dead_peer_leaves_the_table(net: Any) -> None:
     async with net.node() as (server, dht):
         async with net.node(server.addresses) as (friend, _):
-            await net.eventually(lambda: dht._kad.table.peer_in_table(friend.host.get_id()))
-        await net.eventually(lambda: dht._kad.table.size() == 0)
+            await net.eventually(lambda: dht._table.peer_in_table(friend.host.get_id()))
+        await net.eventually(lambda: dht._table.size() == 0)
 
 
 async def test_a_client_enters_no_table(net: Any) -> None:
     async with net.node() as (server, dht), net.node(server.addresses, ()) as (client, _):
         await net.eventually(lambda: identified(server, client))
-        assert dht._kad.table.size() == 0
+        assert dht._table.size() == 0
 
 
 async def test_garbage_on_dht_streams_stops_nothing(net: Any) -> None:
@@ -266,7 +266,7 @@ class Unidentified:
         self.asked: list[float] = []
         self._times = times
         self._silent = silent
-        self._identify = identify_handler_for(transport.host)
+        self._identify = transport.host._answer_identify
         transport.host.set_stream_handler(IDENTIFY, self._answer)
 
     async def _answer(self, stream: Any) -> None:
@@ -332,3 +332,40 @@ async def test_closing_leaves_the_transport_as_it_was(net: Any) -> None:
                 assert KAD in transport.host.get_mux().get_protocols()
             assert set(transport.host.get_mux().get_protocols()) == before
         await net.answers(client, transport)
+
+
+async def test_a_peer_that_closes_every_connection_is_dialed_ever_later(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "FIRST_RETRY_SECONDS", 0.2)
+    answered = anyio.Event()
+
+    async def answers(stream: Any) -> None:
+        await net.echo(stream)
+        answered.set()
+
+    async with net.node() as (server, dht), net.transport() as visitor, anyio.create_task_group() as tasks:
+        await tasks.start(visitor.serve, KAD, answers)
+        peer = visitor.host.get_id()
+        await visitor.swarm.dial(server.host.get_id(), server.addresses)
+        await net.eventually(lambda: dht._table.peer_in_table(peer))
+        # Whoever comes into the table is asked for neighbours, once.
+        await answered.wait()
+        dialed: list[float] = []
+        dial = server.swarm.dial
+
+        async def counted(wanted: Any, addresses: Any) -> Any:
+            if wanted == peer and server.swarm.live(peer) is None:
+                dialed.append(trio.current_time())
+                connection = await dial(wanted, addresses)
+                await connection.close()
+                return connection
+            return await dial(wanted, addresses)
+
+        server.swarm.dial = counted
+        server.swarm.live(peer).shut()
+        await net.eventually(lambda: len(dialed) == 5, 10)
+        pauses = [later - former for former, later in pairwise(dialed)]
+        for pause, least in zip(pauses, (0.2, 0.4, 0.8, 1.6), strict=True):
+            assert pause >= least
+        tasks.cancel_scope.cancel()

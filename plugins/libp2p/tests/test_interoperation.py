@@ -12,6 +12,7 @@ from libp2p import new_host
 from libp2p.abc import INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.kad_dht import provider_store
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.peerinfo import info_from_p2p_addr
@@ -19,6 +20,7 @@ from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
+from plasm_libp2p.kademlia import KAD
 from plasm_libp2p.lookup import record_key
 
 from plasm.ports import CapabilityTopic, PeerId
@@ -81,7 +83,9 @@ async def test_py_libp2p_dials_us(net: Any, size: int) -> None:
             await stream.close()
 
 
-async def test_py_libp2p_finds_providers_through_our_node(net: Any) -> None:
+async def test_py_libp2p_finds_providers_through_our_node(net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its name of the protocol is a constant.
+    monkeypatch.setattr(provider_store, "PROTOCOL_ID", KAD)
     key = record_key("/phase/capability/x86_64/wasmtime")
     async with stock_host() as host, net.node() as (server, _), net.node(bootstrap=server.addresses) as (one, dht):
         stock = KadDHT(host, DHTMode.SERVER)

@@ -8,9 +8,10 @@ import anyio
 import pytest
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
+from libp2p.utils import encode_varint_prefixed
 from multiaddr import Multiaddr
 from plasm_libp2p.addresses import parse, resolve
+from plasm_libp2p.kademlia import KAD
 from plasm_libp2p.lookup import read_peers, record_key
 from plasm_libp2p.peers import PeerBook
 
@@ -71,11 +72,15 @@ def test_names_that_a_peer_says_of_itself_are_not_remembered() -> None:
 async def test_names_in_records_that_were_announced_here_are_not_found(net: Any) -> None:
     topic = CapabilityTopic("x86_64", "wasmtime")
     send, receive = anyio.create_memory_object_stream[Found](10)
-    async with net.node() as (_, dht), send, receive:
-        announced = PeerInfo(ID.from_string(PEER), [Multiaddr(NAMED), Multiaddr(NUMBERED)])
-        dht._kad.records.add_provider(record_key(topic.key), announced)
+    async with net.node() as (server, dht), net.transport(()) as client, send, receive:
+        message = Message(type=Message.MessageType.ADD_PROVIDER, key=record_key(topic.key))
+        entry = message.providerPeers.add()
+        entry.id = client.host.get_id().to_bytes()
+        entry.addrs.extend(Multiaddr(address).to_bytes() for address in (NAMED, NUMBERED))
+        stream = await client.open_stream(server.peer, server.addresses, KAD)
+        await stream.send(encode_varint_prefixed(message.SerializeToString()))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(dht.find, topic, send)
             with anyio.fail_after(5):
-                assert (await receive.receive()).addresses == (f"{NUMBERED}/p2p/{PEER}",)
+                assert (await receive.receive()).addresses == (f"{NUMBERED}/p2p/{client.peer}",)
             tasks.cancel_scope.cancel()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from plasm_libp2p.addresses import parse, resolve
-from plasm_libp2p.lookup import MOST_ADDRESSES, read_peers
+from plasm_libp2p.lookup import read_peers
+from plasm_libp2p.records import MOST_ADDRESSES
 
 from plasm.identity import peer_id
 from plasm.ports import AddressRefused

@@ -127,9 +127,9 @@ async def test_what_nobody_reads_of_a_stream_that_was_reset_is_not_kept(net: Any
         await net.eventually(lambda: stream._muxed.broken)
         connection = client.swarm.live(server.host.get_id())
         assert stream._muxed.stream_id not in connection.streams
-        assert connection._unread >= len(b"answer")
+        assert connection.unread >= len(b"answer")
         await getattr(stream, last)()
-        await net.eventually(lambda: connection._unread == 0)
+        await net.eventually(lambda: connection.unread == 0)
         tasks.cancel_scope.cancel()
 
 
@@ -142,7 +142,7 @@ async def test_nothing_is_read_from_a_stream_that_was_reset_here(net: Any) -> No
         with pytest.raises(StreamBroken):
             await stream.receive()
         connection = client.swarm.live(server.host.get_id())
-        await net.eventually(lambda: connection._unread == 0)
+        await net.eventually(lambda: connection.unread == 0)
 
 
 async def test_cancelling_serve_ends_its_handlers_and_resets_their_streams(net: Any) -> None:
@@ -276,3 +276,11 @@ async def test_nobody_dials_itself(net: Any) -> None:
 def test_an_address_of_another_kind_is_refused(text: str) -> None:
     with pytest.raises(AddressRefused):
         addresses.parse(text)
+
+
+async def test_where_another_peer_is_the_failure_names_both(net: Any) -> None:
+    async with net.echoing() as server, net.transport() as wanted, net.transport(()) as client:
+        place = f"/ip4/127.0.0.1/tcp/{net.port(server.addresses[0])}"
+        with pytest.raises(DialFailed, match=f"{wanted.peer} is not at {place}; {server.peer} is"):
+            await client.open_stream(wanted.peer, [f"{place}/p2p/{wanted.peer}"], net.ECHO)
+        assert client.peer not in [str(peer) for peer in server.swarm.connections], "and it did not say who dialed"

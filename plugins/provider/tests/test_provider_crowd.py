@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from plasm_provider.httpd.crowd import Crowd, Guest, client_of
+from plasm_provider.httpd.crowd import Crowd, Guest
 from plasm_provider.httpd.limits import Limits
+
+from plasm.shares import Origin, origin_of
+
+
+def at(client: str, network: str = "") -> Origin:
+    """Where `client` comes from: a network of its own, unless another is named."""
+    return Origin(network=network or f"network of {client}", address=client)
 
 
 class House:
@@ -17,7 +24,7 @@ class House:
         self.crowd = Crowd(Limits(**settings), lambda: self.time)  # type: ignore[arg-type]
 
     def admit(self, client: str, name: str, *, works: bool = False) -> Guest | None:
-        guest = self.crowd.admit(client, lambda: self.dismissed.append(name))
+        guest = self.crowd.admit(at(client), lambda: self.dismissed.append(name))
         if guest is not None and works:
             self.crowd.works(guest)
         return guest
@@ -62,6 +69,18 @@ def test_a_newcomer_takes_a_place_from_the_client_with_most_of_them(house: House
     assert house.dismissed == ["1"]
 
 
+def test_many_addresses_of_one_network_make_room_before_anybody_else() -> None:
+    house = House()
+    house.crowd.admit(at("honest"), lambda: house.dismissed.append("honest"))
+    for number in range(3):
+        guest = house.crowd.admit(at(f"stranger {number}", "strangers"), lambda: house.dismissed.append("a stranger"))
+        assert guest is not None
+        house.crowd.works(guest)
+    assert house.admit("newcomer", "newcomer") is not None
+    assert house.dismissed == ["a stranger"]
+    assert house.crowd.admit(at("stranger 9", "strangers"), lambda: None) is None
+
+
 def test_where_all_are_alike_a_newcomer_waits(house: House) -> None:
     for client in "abcd":
         house.admit(client, client, works=True)
@@ -79,27 +98,27 @@ def test_whoever_left_counts_no_more(house: House) -> None:
 
 def test_requests_are_counted_by_client_and_time() -> None:
     house = House(requests_per_second=2)
-    assert [house.crowd.may_ask("a") for _ in range(3)] == [True, True, False]
-    assert house.crowd.may_ask("b")
+    assert [house.crowd.may_ask(at("a")) for _ in range(3)] == [True, True, False]
+    assert house.crowd.may_ask(at("b"))
     house.time = 0.5
-    assert [house.crowd.may_ask("a") for _ in range(2)] == [True, False]
+    assert [house.crowd.may_ask(at("a")) for _ in range(2)] == [True, False]
 
 
 def test_clients_beyond_the_bound_are_forgotten() -> None:
     house = House(requests_per_second=1, clients_remembered=2)
-    assert [house.crowd.may_ask(client) for client in "abc"] == [True, True, True]
-    assert house.crowd.may_ask("a")
-    assert not house.crowd.may_ask("c")
+    assert [house.crowd.may_ask(at(client)) for client in "abc"] == [True, True, True]
+    assert house.crowd.may_ask(at("a"))
+    assert not house.crowd.may_ask(at("c"))
 
 
 @pytest.mark.parametrize(
     ("host", "client"),
     [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
     ],
 )
 def test_a_client_is_an_address_or_a_network_of_64_bits(host: str, client: str) -> None:
-    assert client_of(host) == client
+    assert origin_of(host).address == client

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 import anyio
 
 from plasm.drivers import AddressFilter
-from plasm.identity import InvalidIdentity, parse_peer_id
+from plasm.identity import InvalidIdentity, base58_encode, parse_peer_id
 from plasm.ports import AddressRefused, PeerId
 
 LONGEST_ADDRESS = 512
 _HOSTS = {"ip4", "ip6", "dns", "dns4", "dns6"}
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 _MOST_RESOLVED = 8
+_IP_CODES = {"ip4": b"\x04", "ip6": b"\x29"}
+_TCP_CODE = b"\x06"
+_P2P_CODE = b"\xa5\x03"
+"""Codes of https://github.com/multiformats/multiaddr/blob/master/protocols.csv."""
 _PUBLIC = "8.8.8.8"
 """Any address of the public Internet; nothing is sent there."""
 
@@ -32,7 +36,22 @@ class TcpAddress:
     peer: PeerId | None = None
 
     def __str__(self) -> str:
-        return f"/{self.kind}/{self.host}/tcp/{self.port}" + (f"/p2p/{self.peer}" if self.peer else "")
+        return self.place + (f"/p2p/{self.peer}" if self.peer else "")
+
+    @property
+    def place(self) -> str:
+        """The multiaddr without the peer."""
+        return f"/{self.kind}/{self.host}/tcp/{self.port}"
+
+    def of(self, peer: str) -> TcpAddress:
+        """The same place, with `peer` there."""
+        return TcpAddress(self.kind, self.host, self.port, PeerId(peer))
+
+    @property
+    def binary(self) -> bytes:
+        """The binary multiaddr of an IP address, without the peer. Raises :exc:`ValueError` for a name."""
+        host = ipaddress.ip_address(self.host).packed
+        return _IP_CODES[self.kind] + host + _TCP_CODE + self.port.to_bytes(2, "big")
 
 
 def parse(text: str) -> TcpAddress:
@@ -58,12 +77,79 @@ def parse(text: str) -> TcpAddress:
     return TcpAddress(kind, host, int(port), peer)
 
 
+def read_binary(raw: bytes) -> TcpAddress | None:
+    """The IP address and TCP port that a stranger's binary multiaddr leads to, with the peer if it names one.
+
+    ``None`` for anything that this transport cannot dial, and for names: those would make this node ask the resolver
+    for whatever a stranger likes. It looks at a few bytes of each, so that many that cannot be dialed cost nothing.
+    """
+    size = {b"\x04": 4, b"\x29": 16}.get(raw[:1])
+    if size is None or len(raw) > LONGEST_ADDRESS or raw[1 + size : 2 + size] != _TCP_CODE or len(raw) < 4 + size:
+        return None
+    host = str(ipaddress.ip_address(raw[1 : 1 + size]))
+    port = int.from_bytes(raw[2 + size : 4 + size], "big")
+    rest = raw[4 + size :]
+    peer = None
+    if rest:
+        # An Ed25519 key makes an ID of 38 bytes; others speak no protocol of ours.
+        if rest[:3] != _P2P_CODE + b"\x26" or len(rest) != 41:
+            return None
+        try:
+            peer = parse_peer_id(base58_encode(rest[3:]))
+        except InvalidIdentity:
+            return None
+    return TcpAddress("ip4" if size == 4 else "ip6", host, port, peer) if port else None
+
+
+def announced(text: str) -> TcpAddress:
+    """An address that an operator announces for this node. Raises :exc:`AddressRefused` for what nobody could dial."""
+    address = parse(text)
+    if address.peer is not None:
+        raise AddressRefused(f"invalid announced address {text!r}: leave out /p2p/PEER, which is the node's own")
+    if address.kind not in _IP_CODES:
+        # Nobody asks the resolver on a stranger's word.
+        raise AddressRefused(f"invalid announced address {text!r}: expected an IP address (others resolve no names)")
+    if not address.port or ipaddress.ip_address(address.host).is_unspecified:
+        raise AddressRefused(f"invalid announced address {text!r}: expected an address and port that others can dial")
+    return address
+
+
 def _is_name(host: str) -> bool:
     labels = host.removesuffix(".").split(".")
     return len(host) <= 253 and all(
         0 < len(label) <= 63 and label.isascii() and label.replace("-", "a").replace("_", "a").isalnum()
         for label in labels
     )
+
+
+def _reach(address: TcpAddress) -> int:
+    """How far an address leads: 0 a public one or a name, 1 a private one, 2 this machine alone."""
+    if address.kind not in _IP_CODES:
+        return 0
+    ip = ipaddress.ip_address(address.host)
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return 2
+    return 1 if ip.is_private or ip.is_link_local else 0
+
+
+def nearest_last(addresses: Iterable[str]) -> list[str]:
+    """`addresses` as a stranger anywhere should try them: public ones first, then private ones.
+
+    A private address costs whoever is elsewhere seconds, so it comes last. A loopback address leads them to their own
+    machine, so it is left out unless there is nothing else, as in a network of one machine.
+    """
+    ranked: list[tuple[int, str]] = []
+    for text in addresses:
+        try:
+            ranked.append((_reach(parse(text)), text))
+        except AddressRefused:
+            continue
+    # Sorting keeps the order of equals, which is the peer's preference.
+    ranked.sort(key=lambda each: each[0])
+    beyond = [text for reach, text in ranked if reach < 2]
+    return beyond or [text for _, text in ranked]
 
 
 def allowed(address: TcpAddress, allows: AddressFilter) -> bool:

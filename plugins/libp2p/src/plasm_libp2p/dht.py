@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import trio
 from anyio.abc import ObjectSendStream, TaskStatus
-from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
-from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.drivers import Scope
 from plasm.identity import InvalidIdentity, peer_of_address
@@ -30,18 +26,19 @@ from plasm.ports import (
     Transport,
     TransportError,
 )
-from plasm_libp2p.addresses import allowed, parse
+from plasm.shares import origin_of
+from plasm_libp2p.addresses import TcpAddress, allowed, nearest_last, parse
 from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import DhtOptions
-from plasm_libp2p.kademlia import KAD, PhaseKad
-from plasm_libp2p.lookup import CLOSEST, Lookup, record_key
+from plasm_libp2p.kademlia import CLOSEST, KAD, DhtServer, PhaseTable
+from plasm_libp2p.lookup import Lookup, record_key
 from plasm_libp2p.peers import Event
+from plasm_libp2p.records import MOST_ADDRESSES, BoundedRecords
 from plasm_libp2p.tending import News, Tending
 from plasm_libp2p.transport import Libp2p
 
 WITHDRAW = "/phase/dht-withdraw/1"
-"""The sender takes back its provider record under the key that the stream carries; no answer. That a DHT server speaks
-it also marks it as a Phase node, whatever else it serves."""
+"""The sender takes back its provider record under the key that the stream carries; no answer."""
 WITHDRAW_SECONDS = 2.0
 LONGEST_KEY = 64
 FIRST_PAUSE_SECONDS = 0.1
@@ -56,12 +53,20 @@ class Dht:
     """Provider records under the keys of topics."""
 
     def __init__(
-        self, transport: Libp2p, scope: Scope, options: DhtOptions, kad: PhaseKad, lookup: Lookup, tending: Tending
+        self,
+        transport: Libp2p,
+        scope: Scope,
+        options: DhtOptions,
+        table: PhaseTable,
+        records: BoundedRecords,
+        lookup: Lookup,
+        tending: Tending,
     ) -> None:
         self._transport = transport
         self._scope = scope
         self._options = options
-        self._kad = kad
+        self._table = table
+        self._records = records
         self._lookup = lookup
         self._tending = tending
         self._news = tending.news
@@ -83,13 +88,15 @@ class Dht:
         try:
             while True:
                 now = trio.current_time()
-                current = tuple(address for address in addresses() if self._transport.understands(address))
+                said = (address for address in addresses() if self._transport.understands(address))
+                current = tuple(self._transport.for_strangers(said)[:MOST_ADDRESSES])
                 if now >= renewal or current != announced:
                     told.clear()
                     renewal, announced = now + self._options.provide_seconds, current
                 if current:
-                    self._keep(key, current)
-                    await self._announce(key, current, told)
+                    parsed = [parse(address) for address in current]
+                    self._keep(key, parsed)
+                    await self._announce(key, parsed, told)
                 if not started:
                     started = True
                     task_status.started()
@@ -99,20 +106,21 @@ class Dht:
                 with trio.move_on_after(max(pause, 0)):
                     await self._news.wait()
         finally:
-            self._kad.records.remove_provider(key, self._transport.peer)
+            self._records.remove(key, self._transport.host.get_id())
             with trio.CancelScope(shield=True), trio.move_on_after(WITHDRAW_SECONDS):
                 await self._withdraw(key, list(told))
 
-    def _keep(self, key: bytes, addresses: Sequence[str]) -> None:
+    def _keep(self, key: bytes, addresses: Sequence[TcpAddress]) -> None:
         own = self._transport.host.get_id()
-        if not any(info.peer_id == own for info in self._kad.records.get_providers(key)):
-            self._kad.records.add_provider(key, PeerInfo(own, [Multiaddr(address) for address in addresses]))
+        kept = next((each for each in self._records.providers(key) if each.peer == own), None)
+        if kept is None or kept.addresses != tuple(addresses):
+            self._records.add(key, own, addresses, origin_of(None, str(own)))
 
-    async def _announce(self, key: bytes, addresses: Sequence[str], told: dict[ID, float]) -> None:
-        if not self._kad.table.size():
+    async def _announce(self, key: bytes, addresses: Sequence[TcpAddress], told: dict[ID, float]) -> None:
+        if not self._table.size():
             return
         # A network of a few nodes is in the table as a whole, and need not be asked who is closest.
-        closest = self._kad.table.find_local_closest_peers(key, CLOSEST)
+        closest = self._table.find_local_closest_peers(key, CLOSEST)
         if not told and len(closest) >= CLOSEST:
             closest = await self._lookup.closest(key) or closest
         missing = [peer for peer in closest if peer not in told]
@@ -141,7 +149,7 @@ class Dht:
         fresh = trio.Event()
 
         def provider(peer: PeerId, addresses: tuple[str, ...]) -> None:
-            usable = tuple(address for address in addresses if self._usable(address))
+            usable = tuple(nearest_last(address for address in addresses if self._usable(address)))
             if peer == self._transport.peer or not usable or sent.get(peer) == frozenset(usable):
                 return
             if len(sent) < MOST_FOUND or peer in sent:
@@ -152,8 +160,9 @@ class Dht:
         async def look() -> None:
             pause = FIRST_PAUSE_SECONDS
             while True:
-                for info in self._kad.records.get_providers(key):
-                    provider(PeerId(info.peer_id.to_base58()), self._written(info))
+                for record in self._records.providers(key):
+                    peer = PeerId(record.peer.to_base58())
+                    provider(peer, tuple(str(address.of(peer)) for address in record.addresses))
                 await self._lookup.providers(key, provider)
                 with trio.move_on_after(pause):
                     await self._news.wait()
@@ -170,11 +179,6 @@ class Dht:
                     while results:
                         await found.send(results.pop(next(iter(results))))
 
-    def _written(self, info: PeerInfo) -> tuple[str, ...]:
-        peer = info.peer_id.to_base58()
-        texts = (str(address) for address in info.addrs)
-        return tuple(text if "/p2p/" in text else f"{text}/p2p/{peer}" for text in texts)
-
     def _usable(self, address: str) -> bool:
         try:
             return allowed(parse(address), self._scope.allows)
@@ -185,7 +189,7 @@ class Dht:
         peers = self._tending.bootstrap
         connected = sum(self._transport.swarm.live(ID.from_string(peer)) is not None for peer in peers)
         plural = "" if len(peers) == 1 else "s"
-        return (f"{len(peers)} bootstrap peer{plural} ({connected} connected), {self._kad.table.size()} in the table",)
+        return (f"{len(peers)} bootstrap peer{plural} ({connected} connected), {self._table.size()} in the table",)
 
     async def on_withdraw(self, stream: Stream) -> None:
         """Serve :data:`WITHDRAW`."""
@@ -195,7 +199,7 @@ class Dht:
                 key += piece
                 if len(key) > LONGEST_KEY:
                     return
-            self._kad.records.remove_provider(key, stream.peer)
+            self._records.remove(key, ID.from_string(stream.peer))
 
 
 def _bootstrap_peers(addresses: Sequence[str], own: PeerId) -> dict[PeerId, list[str]]:
@@ -219,17 +223,21 @@ async def open_dht(scope: Scope, options: DhtOptions) -> AsyncIterator[Dht]:
         raise DiscoveryError("the dht needs the transport libp2p")
     bootstrap = _bootstrap_peers((*scope.bootstrap, *options.bootstrap), transport.peer)
     news = News()
-    server = transport.listens
-    kad = PhaseKad(transport.host, server=server, record_seconds=options.record_seconds, changed=news.tell)
-    lookup = Lookup(transport, kad.table)
-    tending = Tending(transport, kad, lookup, bootstrap, news)
-    dht = Dht(transport, scope, options, kad, lookup, tending)
+    serves = transport.listens
+    own = transport.host.get_id()
+    table = PhaseTable(own, transport.host)
+    records = BoundedRecords(own, options.record_seconds, news.tell, transport.book.is_connected)
+    server = DhtServer(own, transport.book, table, records)
+    lookup = Lookup(transport, table)
+    tending = Tending(transport, table, records, lookup, bootstrap, news)
+    dht = Dht(transport, scope, options, table, records, lookup, tending)
     transport.book.watchers.append(tending.notice)
     try:
         with ungrouped():
-            async with background_trio_service(kad), trio.open_nursery() as nursery:
-                if server:
+            async with trio.open_nursery() as nursery:
+                if serves:
                     await nursery.start(partial(transport.serve, WITHDRAW, dht.on_withdraw))
+                    await nursery.start(partial(transport.serve, KAD, server.serve))
                 for peer in transport.host.get_connected_peers():
                     tending.notice(peer, Event.IDENTIFIED)
                 nursery.start_soon(tending.run, options.tend_seconds)
@@ -239,8 +247,6 @@ async def open_dht(scope: Scope, options: DhtOptions) -> AsyncIterator[Dht]:
                     nursery.cancel_scope.cancel()
     finally:
         transport.book.watchers.remove(tending.notice)
-        if server:
-            transport.host.remove_stream_handler(TProtocol(KAD))
 
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from plasm.drivers import Driver, DriverUnavailable, Options, Scope
 from plasm.hookspecs import hookimpl
-from plasm.ports import Discovery, Transport
+from plasm.ports import AddressRefused, Discovery, Transport
 
 PLASM_API = 1
 
@@ -20,10 +20,24 @@ class Libp2pOptions(Options, frozen=True, kw_only=True):
     stream_timeout_seconds: float = 5.0
     """For agreeing on the protocol of a new stream."""
     max_connections: int = 512
-    """Of peers that have proven who they are; beyond it the longest idle one makes room: without streams, or
-    with streams on which nothing moved for a minute. Where there is none, the newcomer is refused."""
-    max_handshakes: int = 128
-    """Inbound connections that have proven nothing yet; beyond it the oldest makes room."""
+    """Of peers that have proven who they are; beyond it the network that holds most gives one up, an idle one first."""
+    max_handshakes: int = 256
+    """Inbound connections that have proven nothing yet; beyond it the network that holds most gives one up, one that
+    has said nothing first."""
+    announce: tuple[str, ...] = ()
+    """Multiaddrs (``/ip4/203.0.113.5/tcp/4001``) at which others reach this node, such as a router's that forwards the
+    port. They are announced first, and in the DHT nothing else is."""
+
+    def __post_init__(self) -> None:
+        if self.announce:
+            # Not at the top: describing a plugin imports no more than `plasm` and the standard library.
+            from plasm_libp2p.addresses import announced
+
+            for address in self.announce:
+                try:
+                    announced(address)
+                except AddressRefused as error:
+                    raise ValueError(str(error)) from None
 
 
 class DhtOptions(Options, frozen=True, kw_only=True):

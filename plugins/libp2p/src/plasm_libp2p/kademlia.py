@@ -1,131 +1,198 @@
-"""py-libp2p's Kademlia server and routing table, for nodes that speak a Phase protocol only.
+"""The DHT's server and routing table, for nodes of Phase.
 
-Source: the libp2p Kademlia DHT specification. What is done differently, and why:
+Source: the libp2p Kademlia DHT specification, under a protocol name of our own (``specs/dht.md``,
+``specs/decisions/0013-a-dht-of-its-own.md``). The table's buckets are py-libp2p's. Its server is not used:
 
-* Only peers that were identified as a DHT server and a Phase node enter the routing table. py-libp2p takes whoever is
-  mentioned by anybody, and whoever opens a DHT stream.
-* A stream that the asker ended in order is closed in order. py-libp2p's own streams raise at their end, which its
-  handler takes for a failure, so that it resets the stream behind its answer.
-* An inbound DHT stream has a deadline, and a peer a few of them at most. py-libp2p serves twelve in all, for as long as
-  each peer likes.
-* Values are refused, as Phase has none. py-libp2p keeps up to fifty thousand of a megabyte each.
-* Its own lookups are replaced by :mod:`plasm_libp2p.lookup`, so that its periodic refresh takes nothing from peers.
+* It answers ADD_PROVIDER, as nobody else does: a client that sends one and goes on asking on the same stream, as
+  go-libp2p's does, takes that answer for the next question's, and every answer after it for the one before.
+* It takes into its table whoever opens a stream, and from each message whatever signed records are in it.
+* It serves twelve streams in all, for as long as each peer likes, and keeps fifty thousand values of a megabyte each.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import islice
 
-import trio
-from libp2p.abc import IHost, INetStream
-from libp2p.custom_types import TProtocol
-from libp2p.kad_dht.common import PROTOCOL_ID
-from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
-from libp2p.kad_dht.peer_routing import PeerRouting
+import anyio
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.kad_dht.routing_table import RoutingTable
-from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.peer.peerstore import PeerStoreError
-from libp2p.records.validator import NamespacedValidator
+from libp2p.utils import encode_varint_prefixed
 
-from plasm_libp2p.records import BoundedRecords
+from plasm.shares import Places, origin_of
+from plasm_libp2p.addresses import TcpAddress, nearest_last, parse, read_binary
+from plasm_libp2p.peers import PeerBook
+from plasm_libp2p.records import MOST_ADDRESSES, BoundedRecords
+from plasm_libp2p.streams import Libp2pStream
 
-KAD = str(PROTOCOL_ID)
-STREAM_SECONDS = 10.0
-"""A request and its answer; lookups by honest nodes give up earlier."""
+KAD = "/phase/kad/1.0.0"
+CLOSEST = 20
+"""The specification's k."""
+IDLE_SECONDS = 30.0
+"""Between two questions on one stream; others keep one for the next, and open another where it is gone."""
+LARGEST_QUESTION = 64 * 1024
+LONGEST_KEY = 128
 MOST_STREAMS = 256
-MOST_STREAMS_OF_PEER = 8
+"""Questions that are being waited for or answered at once; beyond that the greediest origin loses one."""
+QUESTION_UNITS = 200
+BYTES_OF_UNIT = 64
+"""What an answer costs, in units of :mod:`plasm_libp2p.budget`: so many, and one for so many bytes of it."""
+MOST_LOOKED_AT = 128
+"""Addresses of one provider, of which those that this transport cannot dial are passed over."""
 
 
 class PhaseTable(RoutingTable):
-    """A routing table of identified Phase nodes."""
+    """A routing table of peers that were identified as servers of this DHT."""
 
-    def speaks_phase(self, peer: ID) -> bool:
-        """Whether `peer` was identified as a DHT server and a Phase node."""
+    def serves(self, peer: ID) -> bool:
+        """Whether `peer` was identified as a server of this DHT."""
         try:
-            protocols = self.host.get_peerstore().get_protocols(peer)
+            return KAD in self.host.get_peerstore().get_protocols(peer)
         except PeerStoreError:
             return False
-        return KAD in protocols and any(protocol.startswith("/phase/") for protocol in protocols)
 
     async def add_peer(self, peer_obj: PeerInfo | ID, *, skip_server_mode_check: bool = False) -> bool:
         peer = peer_obj.peer_id if isinstance(peer_obj, PeerInfo) else peer_obj
-        return self.speaks_phase(peer) and await super().add_peer(peer_obj, skip_server_mode_check=True)
+        return self.serves(peer) and await super().add_peer(peer_obj, skip_server_mode_check=True)
 
 
-class LocalRouting(PeerRouting):
-    """What the routing table holds, without asking anybody."""
+class DhtServer:
+    """Answers questions from the table and the records of one node."""
 
-    async def find_closest_peers_network(self, target_key: bytes, count: int = 20) -> list[ID]:
-        await trio.lowlevel.checkpoint()
-        return self.routing_table.find_local_closest_peers(target_key, count)
+    def __init__(self, own: ID, book: PeerBook, table: PhaseTable, records: BoundedRecords) -> None:
+        self._own = own
+        self._book = book
+        self._table = table
+        self._records = records
+        self._streams: Places[Libp2pStream] = Places(MOST_STREAMS)
 
-
-class EndingStream(INetStream):
-    """A stream that reads ``b""`` at its end, as py-libp2p's Kademlia handler expects it."""
-
-    def __init__(self, stream: INetStream) -> None:
-        self._stream = stream
-        self.muxed_conn = stream.muxed_conn
-        self.metric_send_channel = stream.metric_send_channel
-
-    async def read(self, n: int | None = None) -> bytes:
+    async def serve(self, stream: object) -> None:
+        """Answer what is asked on `stream`, a stream of this transport, until it ends."""
+        assert isinstance(stream, Libp2pStream)
+        lost = self._streams.enter(stream, origin_of(stream.remote_ip, stream.peer))
+        if lost is not None:
+            await lost.reset()
         try:
-            return await self._stream.read(n)
-        except StreamEOF:
-            return b""
-
-    async def write(self, data: bytes) -> None:
-        await self._stream.write(data)
-
-    async def close(self) -> None:
-        await self._stream.close()
-
-    async def reset(self) -> None:
-        await self._stream.reset()
-
-    def get_protocol(self) -> TProtocol | None:
-        return self._stream.get_protocol()
-
-    def set_protocol(self, protocol_id: TProtocol) -> None:
-        self._stream.set_protocol(protocol_id)
-
-    def get_remote_address(self) -> tuple[str, int] | None:
-        return self._stream.get_remote_address()
-
-
-class PhaseKad(KadDHT):
-    """The DHT of one node."""
-
-    def __init__(self, host: IHost, *, server: bool, record_seconds: float, changed: Callable[[], None]) -> None:
-        super().__init__(
-            host,
-            DHTMode.SERVER if server else DHTMode.CLIENT,
-            validator=NamespacedValidator({}, strict_validation=True),
-            validator_changed=True,
-            strict_validation=True,
-        )
-        self.table = PhaseTable(self.local_peer_id, host)
-        self.routing_table = self.table
-        self.peer_routing = LocalRouting(host, self.table)
-        self.records = BoundedRecords(host, record_seconds, changed)
-        self.provider_store = self.records
-        self._inbound_limiter = trio.CapacityLimiter(MOST_STREAMS)
-        self._streams: Counter[ID] = Counter()
-
-    async def handle_stream(self, stream: INetStream) -> None:
-        peer = stream.muxed_conn.peer_id
-        if self._streams[peer] >= MOST_STREAMS_OF_PEER:
+            await self._serve(stream)
+        except ValueError:
+            # What a stranger sends is no fault of this node's, and writes nothing into its log.
             await stream.reset()
-            return
-        self._streams[peer] += 1
-        try:
-            with trio.move_on_after(STREAM_SECONDS) as patience:
-                await super().handle_stream(EndingStream(stream))
-            if patience.cancelled_caught:
-                await stream.reset()
         finally:
-            self._streams[peer] -= 1
-            self._streams += Counter()  # drops what is zero
+            self._streams.leave(stream)
+
+    async def _serve(self, stream: Libp2pStream) -> None:
+        received = bytearray()
+        while True:
+            with anyio.move_on_after(IDLE_SECONDS) as patience:
+                raw = await _next_message(stream, received)
+                if raw is None:
+                    return
+                answer = self.answer(_read(raw), stream)
+                if answer is not None:
+                    await stream.send(encode_varint_prefixed(answer))
+            if patience.cancelled_caught:
+                return
+            await stream.charge(QUESTION_UNITS + len(answer or b"") // BYTES_OF_UNIT)
+
+    def answer(self, question: Message, stream: Libp2pStream) -> bytes | None:
+        """The answer, serialized; ``None`` where there is none. Raises :exc:`ValueError` for what is not had here."""
+        kinds = Message.MessageType
+        if question.type == kinds.PING:
+            return Message(type=kinds.PING).SerializeToString()
+        if not 0 < len(question.key) <= LONGEST_KEY:
+            raise ValueError("no key")
+        if question.type == kinds.ADD_PROVIDER:
+            self._take(question, stream)
+            return None
+        if question.type not in (kinds.FIND_NODE, kinds.GET_PROVIDERS, kinds.GET_VALUE):
+            raise ValueError("there are no values in this DHT")
+        answer = bytearray(Message(type=question.type, key=question.key).SerializeToString())
+        asker = ID.from_string(stream.peer)
+        if question.type == kinds.GET_PROVIDERS:
+            for provider in self._records.providers(question.key):
+                answer += provider.named
+        closest = self._table.find_local_closest_peers(question.key, CLOSEST)
+        if question.type == kinds.FIND_NODE:
+            # Whoever is looked for is named even where they are no server (the specification's one exception).
+            sought = ID(question.key)
+            known = sought == self._own or bool(self._book.dialable(sought))
+            closest = ([sought] if known else []) + [peer for peer in closest if peer != sought]
+        for peer in closest:
+            if peer != asker:
+                addresses = self._own_addresses() if peer == self._own else self._book.dialable(peer)
+                answer += _closer(peer, tuple(addresses))
+        return bytes(answer)
+
+    def _own_addresses(self) -> Iterable[TcpAddress]:
+        return [parse(str(address)) for address in self._table.host.get_addrs()]
+
+    def _take(self, message: Message, stream: Libp2pStream) -> None:
+        peer = ID.from_string(stream.peer)
+        for named in islice(message.providerPeers, 8):
+            # Nobody announces others.
+            if named.id != peer.to_bytes():
+                continue
+            addresses = read_addresses(named.addrs, stream.peer)
+            if addresses:
+                self._records.add(message.key, peer, addresses, origin_of(stream.remote_ip, stream.peer))
+            return
+
+
+@lru_cache(maxsize=1024)
+def _closer(peer: ID, addresses: tuple[TcpAddress, ...]) -> bytes:
+    """`peer` as one of those nearest to a key, serialized: with it an answer is put together by appending."""
+    texts = nearest_last(str(address) for address in addresses)[:MOST_ADDRESSES]
+    entry = Message.Peer(id=peer.to_bytes(), addrs=[parse(text).binary for text in texts])
+    return Message(closerPeers=[entry]).SerializeToString()
+
+
+def read_addresses(raw: Sequence[bytes], peer: str) -> list[TcpAddress]:
+    """Of a stranger's binary multiaddrs those of `peer` that this transport can dial, each with the peer in it."""
+    found: dict[TcpAddress, None] = {}
+    for each in islice(raw, MOST_LOOKED_AT):
+        address = read_binary(each)
+        if address is not None and address.peer in (None, peer) and len(found) < MOST_ADDRESSES:
+            found[address.of(peer)] = None
+    return list(found)
+
+
+def _read(raw: bytes) -> Message:
+    """Raises :exc:`ValueError`."""
+    message = Message()
+    try:
+        message.ParseFromString(raw)
+    except Exception as error:  # protobuf has an exception of its own for each of its implementations
+        raise ValueError("not a message") from error
+    return message
+
+
+async def _next_message(stream: Libp2pStream, received: bytearray) -> bytes | None:
+    """The next message of varint length and body; what came behind it stays in `received`.
+
+    ``None`` at the end. Raises :exc:`ValueError` for one that is too long.
+    """
+    while True:
+        size = shift = at = 0
+        for at, byte in enumerate(received[:4], 1):  # noqa: B007
+            size |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        else:
+            size = -1
+            if len(received) >= 4:
+                raise ValueError("a message is too long")
+        if size > LARGEST_QUESTION:
+            raise ValueError("a message is too long")
+        if 0 <= size <= len(received) - at:
+            message = bytes(received[at : at + size])
+            del received[: at + size]
+            return message
+        piece = await stream.receive()
+        if not piece:
+            return None
+        received += piece

@@ -15,19 +15,15 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStoreError
 from libp2p.utils import encode_varint_prefixed
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
-from plasm.identity import InvalidIdentity, parse_peer_id
+from plasm.identity import InvalidIdentity, base58_encode, parse_peer_id
 from plasm.ports import AddressRefused, PeerId, TransportError
-from plasm_libp2p.addresses import parse
-from plasm_libp2p.kademlia import KAD, PhaseTable
+from plasm_libp2p.addresses import TcpAddress
+from plasm_libp2p.kademlia import CLOSEST, KAD, PhaseTable, read_addresses
 from plasm_libp2p.transport import Libp2p
 
-CLOSEST = 20
-"""The specification's k."""
 AT_ONCE = 8
 ASK_SECONDS = 4.0
 """For one peer, dialing included. A lookup goes on with the others meanwhile."""
@@ -35,8 +31,6 @@ LOOKUP_SECONDS = 15.0
 LARGEST_ANSWER = 512 * 1024
 MOST_NAMED = 300
 """Peers of one answer that are looked at."""
-MOST_ADDRESSES = 16
-LONGEST_ADDRESS = 256
 MOST_CANDIDATES = 512
 
 Provider = Callable[[PeerId, tuple[str, ...]], None]
@@ -57,28 +51,11 @@ def read_peers(peers: Iterable[Message.Peer]) -> list[tuple[PeerId, tuple[str, .
     usable = []
     for named in islice(peers, MOST_NAMED):
         try:
-            peer = parse_peer_id(ID(named.id[:64]).to_base58())
-        except (InvalidIdentity, ValueError):
+            peer = parse_peer_id(base58_encode(named.id[:64]))
+        except InvalidIdentity:
             continue
-        addresses: dict[str, None] = {}
-        for raw in islice(named.addrs, MOST_ADDRESSES):
-            address = _read_address(raw, peer)
-            if address is not None:
-                addresses[address] = None
-        usable.append((peer, tuple(addresses)))
+        usable.append((peer, tuple(str(address) for address in read_addresses(named.addrs, peer))))
     return usable
-
-
-def _read_address(raw: bytes, peer: PeerId) -> str | None:
-    if len(raw) > LONGEST_ADDRESS:
-        return None
-    try:
-        text = str(Multiaddr(raw))
-        address = parse(text if "/p2p/" in text else f"{text}/p2p/{peer}")
-    except Exception:  # multiaddr raises whatever its codecs raise
-        return None
-    # A name would make this node ask the resolver for whatever a stranger likes.
-    return str(address) if address.peer == peer and address.kind in ("ip4", "ip6") else None
 
 
 class Lookup:
@@ -96,8 +73,7 @@ class Lookup:
                 stream = await self._transport.negotiate(connection, KAD)
                 try:
                     await stream.send(encode_varint_prefixed(message.SerializeToString()))
-                    # Not half-closed before the answer is here: py-libp2p's Kademlia takes the end for a failure, and
-                    # resets the stream behind its answer.
+                    # Not half-closed before the answer is here: some take that for a failure, and reset the stream.
                     answer = Message()
                     answer.ParseFromString(await read_varint_prefixed_bytes_limited(stream, LARGEST_ANSWER))
                     return answer
@@ -110,12 +86,26 @@ class Lookup:
         except Exception as error:  # protobuf has an exception of its own for each of its implementations
             raise TransportError(f"{peer} answered nonsense: {type(error).__name__}") from None
 
+    async def tell(self, peer: ID, addresses: Sequence[str], message: Message) -> None:
+        """Send `message`, to which nobody answers. Raises :exc:`TransportError` where it could not be written.
+
+        What becomes of the stream behind it says nothing: go and rust close it in order, js resets it although it kept
+        the record.
+        """
+        try:
+            with trio.fail_after(ASK_SECONDS):
+                connection = await self._transport.swarm.dial(peer, addresses)
+                stream = await self._transport.negotiate(connection, KAD)
+                try:
+                    await stream.send(encode_varint_prefixed(message.SerializeToString()))
+                finally:
+                    stream.leave()
+        except (trio.TooSlowError, SwarmException, BaseLibp2pError, AddressRefused) as error:
+            raise TransportError(f"{peer} was not told: {type(error).__name__}") from None
+
     def known_addresses(self, peer: ID) -> list[str]:
         """What `peer` said of itself."""
-        try:
-            return [str(address) for address in self._transport.host.get_peerstore().addrs(peer)]
-        except PeerStoreError:
-            return []
+        return [str(address) for address in self._transport.book.dialable(peer)]
 
     async def providers(self, key: bytes, provider: Provider) -> list[ID]:
         """Call `provider` with each as it becomes known; the closest peers that answered."""
@@ -178,18 +168,18 @@ class Lookup:
         answered = [peer for peer in asked if peer not in failed]
         return sorted(answered, key=lambda peer: _distance(peer, key))[:CLOSEST]
 
-    async def announce(self, key: bytes, addresses: Sequence[str], peers: Iterable[ID]) -> set[ID]:
+    async def announce(self, key: bytes, addresses: Sequence[TcpAddress], peers: Iterable[ID]) -> set[ID]:
         """Tell `peers` that this node provides `key` at `addresses`; those that were told."""
         message = Message(type=Message.MessageType.ADD_PROVIDER, key=key)
         entry = message.providerPeers.add()
         entry.id = self._transport.host.get_id().to_bytes()
-        entry.addrs.extend(Multiaddr(address).to_bytes() for address in addresses[:MOST_ADDRESSES])
+        entry.addrs.extend(address.binary for address in addresses)
         told: set[ID] = set()
 
         async def tell(peer: ID) -> None:
             async with limit:
                 try:
-                    await self.ask(peer, self.known_addresses(peer), message)
+                    await self.tell(peer, self.known_addresses(peer), message)
                 except TransportError:
                     return
                 told.add(peer)

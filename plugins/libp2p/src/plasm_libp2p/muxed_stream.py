@@ -43,6 +43,8 @@ class YamuxStream(IMuxedStream):
         """Nothing can be sent any more."""
         self.cut_off = False
         """What the peer sent did not arrive to its end."""
+        self.touched = False
+        """Whether the peer sent data on it."""
         self._left = False
         self._leftover = 0
         self._changed = trio.Event()
@@ -62,13 +64,18 @@ class YamuxStream(IMuxedStream):
             if self._changed.is_set():
                 self._changed = trio.Event()
             await self._changed.wait()
+        return self.receive_nowait(most)
+
+    def receive_nowait(self, most: int) -> bytes:
+        """Up to `most` bytes of what has arrived; ``b""`` where nothing has."""
         if len(self.unread) <= most:
             data = bytes(self.unread)
             self.unread.clear()
         else:
             data = bytes(self.unread[:most])
             del self.unread[:most]
-        self.muxed_conn.consumed(self, len(data))
+        if data:
+            self.muxed_conn.consumed(self, len(data))
         return data
 
     async def send(self, data: bytes) -> None:
@@ -126,6 +133,7 @@ class YamuxStream(IMuxedStream):
 
     def arrived(self, data: bytes) -> None:
         """The peer sent `data`."""
+        self.touched = True
         if self._left:
             self._leftover += len(data)
             self.muxed_conn.consumed(self, len(data))

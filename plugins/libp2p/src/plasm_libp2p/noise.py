@@ -7,6 +7,7 @@ decrypts all complete messages of a buffer in one go.
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from cryptography.exceptions import InvalidTag
@@ -18,7 +19,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 from libp2p.io.exceptions import ConnectionClosedError, IOException
 from libp2p.peer.id import ID
 from libp2p.security.exceptions import HandshakeFailure
-from libp2p.security.noise.exceptions import NoiseFailure
+from libp2p.security.noise.exceptions import NoiseFailure, PeerIDMismatchesPubkey
 from libp2p.security.noise.transport import Transport
 from libp2p.security.secure_session import SecureSession
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
@@ -27,6 +28,7 @@ from plasm.identity import InvalidIdentity, parse_peer_id
 from plasm.ports import PeerId
 from plasm_libp2p.wire import WireConnection
 
+_ANSWERED = re.compile(r"remote_peer_id_from_pubkey=([1-9A-HJ-NP-Za-km-z]{1,64})")
 LARGEST_PLAINTEXT = 65535 - 16
 
 
@@ -115,6 +117,14 @@ class NoiseSession(ISecureConn):
         return ConnectionType.DIRECT
 
 
+class WrongPeer(HandshakeFailure):
+    """Another peer than was dialed has proven that it is there."""
+
+    def __init__(self, answered: str) -> None:
+        super().__init__(f"{answered} answered")
+        self.answered = answered
+
+
 class NoiseSecurity(Transport):
     """The only security that is offered, and only between Ed25519 keys.
 
@@ -134,10 +144,14 @@ class NoiseSecurity(Transport):
     async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
         try:
             session = self._session(conn, await super().secure_outbound(conn, peer_id))
+        except PeerIDMismatchesPubkey as error:
+            # Before this side has said who it is. Who is there stands in the message alone.
+            found = _ANSWERED.search(str(error))
+            raise WrongPeer(found[1] if found else "another peer") from error
         except (NoiseFailure, IOException, ValueError) as error:
             raise HandshakeFailure("the Noise handshake failed") from error
         if session.get_remote_peer() != peer_id:
-            raise HandshakeFailure("another peer answered")
+            raise WrongPeer(session.peer)
         return session
 
     def _session(self, conn: IRawConnection, handshake: ISecureConn) -> NoiseSession:

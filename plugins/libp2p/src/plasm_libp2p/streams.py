@@ -10,7 +10,7 @@ from plasm.ports import PeerId, StreamBroken
 from plasm_libp2p.muxed_stream import YamuxStream
 
 if TYPE_CHECKING:
-    from plasm.ports import Stream
+    from plasm.ports import Located, Stream
 
 
 class Libp2pStream:
@@ -22,6 +22,14 @@ class Libp2pStream:
     @property
     def peer(self) -> PeerId:
         return self._muxed.muxed_conn.session.peer
+
+    @property
+    def remote_ip(self) -> str:
+        return self._muxed.muxed_conn.get_remote_address()[0]
+
+    async def charge(self, units: int) -> None:
+        """Let the peer wait for what it cost, in units of :mod:`plasm_libp2p.budget`; others run meanwhile."""
+        await self._muxed.muxed_conn.charge(units)
 
     async def send(self, data: bytes) -> None:
         try:
@@ -52,3 +60,4 @@ class Libp2pStream:
 
 if TYPE_CHECKING:
     _: type[Stream] = Libp2pStream
+    _located: type[Located] = Libp2pStream

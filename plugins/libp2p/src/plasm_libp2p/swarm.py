@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import trio
@@ -40,20 +39,26 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.drivers import AddressFilter
 from plasm.ports import AddressRefused
+from plasm.shares import Places, origin_of
 from plasm_libp2p.addresses import TcpAddress, parse, resolve
+from plasm_libp2p.budget import HANDSHAKE_UNITS, Budget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.hooks import Libp2pOptions
-from plasm_libp2p.noise import NoiseSecurity
+from plasm_libp2p.noise import NoiseSecurity, WrongPeer
 from plasm_libp2p.wire import WireConnection
 from plasm_libp2p.yamux import YamuxConnection
 
 YAMUX = TProtocol("/yamux/1.0.0")
+SILENT_SECONDS = 0.3
+"""After which a connection that has said nothing makes room before others: whoever dials speaks first, and at once."""
+IDLE_SECONDS = 5.0
+"""A connection without streams is idle from then on; one that just came up is about to get its first."""
 HANDSHAKE_SECONDS = 10.0
 """For an inbound connection to prove who it is; a busy machine on a slow link needs about one."""
 QUIET_SECONDS = 60.0
 """A connection with streams on which nothing moved for this long may make room as one without."""
 MOST_ADDRESSES = 16
-"""Of one peer that are tried."""
+"""Of one peer that are tried, and that this transport can dial."""
 
 
 def quiet_library() -> None:
@@ -81,13 +86,28 @@ class Upgrader(TransportUpgrader):
     def __init__(self, security: NoiseSecurity, log: logging.Logger) -> None:
         super().__init__({NOISE: security}, {YAMUX: YamuxConnection})
         self._log = log
+        self.budget = Budget()
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         try:
             await self.muxer_multistream.select_transport(conn)
         except (MultiselectError, MultiselectClientError) as error:
             raise MuxerUpgradeFailure("no common multiplexer") from error
-        return YamuxConnection(conn, peer_id, self._log)
+        return YamuxConnection(conn, peer_id, self._log, self.budget)
+
+
+class AnotherPeer(SwarmException):
+    """Where a peer was dialed another one is."""
+
+
+def _who_answered(error: BaseException) -> str | None:
+    """Whose key a handshake met that failed for that alone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, WrongPeer):
+            return cause.answered
+        cause = cause.__cause__
+    return None
 
 
 class PhaseSwarm(Swarm):
@@ -111,7 +131,9 @@ class PhaseSwarm(Swarm):
         self._options = options
         self._log = log
         self._dialing: dict[ID, trio.Lock] = {}
-        self._handshakes: OrderedDict[WireConnection, None] = OrderedDict()
+        self._handshakes: Places[WireConnection] = Places(options.max_handshakes)
+        self._budget = upgrader.budget
+        self._up: Places[YamuxConnection] = Places(options.max_connections)
 
     # --- dialing ---------------------------------------------------------------------------------------------------
 
@@ -152,11 +174,15 @@ class PhaseSwarm(Swarm):
     async def _dial_first(self, peer: ID, addresses: Sequence[str]) -> YamuxConnection:
         failures: list[str] = []
         refusals: list[str] = []
-        for text in list(dict.fromkeys(addresses))[:MOST_ADDRESSES]:
+        tried = 0
+        for text in dict.fromkeys(addresses):
+            if tried == MOST_ADDRESSES:
+                break
             try:
                 address = parse(text)
                 if address.peer is not None and address.peer != str(peer):
                     raise AddressRefused(f"{text!r} is another peer's address")
+                tried += 1
                 with trio.fail_after(self._options.dial_timeout_seconds):
                     candidates = await resolve(address, self._allows)
             except AddressRefused as error:
@@ -171,6 +197,8 @@ class PhaseSwarm(Swarm):
                         return await self._dial_one(peer, candidate)
                 except trio.TooSlowError:
                     failures.append(f"{candidate}: no answer in {self._options.dial_timeout_seconds:g} s")
+                except AnotherPeer as error:
+                    failures.append(str(error))
                 # Whatever py-libp2p makes of a peer that misbehaves: that address does not work.
                 except (OSError, BaseLibp2pError) as error:
                     failures.append(f"{candidate}: {error}")
@@ -193,6 +221,12 @@ class PhaseSwarm(Swarm):
             raise
         try:
             await self.upgrade_outbound_raw_conn(wire, peer)
+        except SwarmException as error:
+            wire.abort()
+            other = _who_answered(error)
+            if other is not None:
+                raise AnotherPeer(f"{peer} is not at {address.place}; {other} is") from error
+            raise
         except BaseException:
             wire.abort()
             raise
@@ -203,23 +237,24 @@ class PhaseSwarm(Swarm):
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         # Only now the peer has proven who it is: whoever has not makes nobody go.
-        self._make_room()
+        assert isinstance(muxed_conn, YamuxConnection)
+        self._make_room(muxed_conn)
         return await super().add_conn(muxed_conn, direction)
 
-    def _make_room(self) -> None:
-        """Close the connections on which nothing moved for longest, until one more fits.
+    def _make_room(self, newcomer: YamuxConnection) -> None:
+        """Give `newcomer` a place. Raises :exc:`SwarmException` where it loses that at once, to those who hold less."""
+        for connection in [one for one in self._up if one.is_closed]:
+            self._up.leave(connection)
+        now = trio.current_time()
 
-        Raises :exc:`SwarmException` where that is not enough, as streams on the others moved lately.
-        """
-        everything = (connection.muxed_conn for of_peer in self.connections.values() for connection in of_peer)
-        up = [muxed for muxed in everything if isinstance(muxed, YamuxConnection) and not muxed.is_closed]
-        quiet_since = trio.current_time() - QUIET_SECONDS
-        idle = sorted((one for one in up if not one.streams or one.moved <= quiet_since), key=lambda one: one.moved)
-        excess = len(up) - self._options.max_connections + 1
-        if excess > len(idle):
-            raise SwarmException("too many connections")
-        for connection in idle[: max(excess, 0)]:
-            connection.shut()
+        def idle(connection: YamuxConnection) -> bool:
+            return connection.moved <= now - (QUIET_SECONDS if connection.streams else IDLE_SECONDS)
+
+        lost = self._up.enter(newcomer, newcomer.origin, first=idle)
+        if lost is newcomer:
+            raise SwarmException("too many connections from that network")
+        if lost is not None:
+            lost.shut()
 
     # --- accepting -------------------------------------------------------------------------------------------------
 
@@ -243,19 +278,26 @@ class PhaseSwarm(Swarm):
             wire.abort()
 
     async def _upgrade(self, wire: WireConnection, listening_on: str) -> YamuxConnection | None:
-        # A newcomer pushes out the oldest that has proven nothing, so that silence cannot lock out honest peers.
-        if len(self._handshakes) >= self._options.max_handshakes:
-            oldest, _ = self._handshakes.popitem(last=False)
-            oldest.abort()
-        self._handshakes[wire] = None
+        now = trio.current_time()
+        origin = origin_of(wire.get_remote_address()[0])
+        lost = self._handshakes.enter(
+            wire,
+            origin,
+            first=lambda other: other.silent and other.opened <= now - SILENT_SECONDS,
+        )
+        if lost is not None:
+            lost.abort()
         try:
             with trio.fail_after(HANDSHAKE_SECONDS):
+                # Whoever dials speaks first; until then a connection costs next to nothing.
+                await wire.fill()
+                await trio.sleep(self._budget.charge(origin, HANDSHAKE_UNITS))
                 muxed = await self.upgrade_inbound_raw_conn(wire, Multiaddr(listening_on))
         except Exception as error:
             self._log.debug("no connection from %s: %s", wire.get_remote_address()[0], type(error).__name__)
             return None
         finally:
-            self._handshakes.pop(wire, None)
+            self._handshakes.leave(wire)
         return muxed if isinstance(muxed, YamuxConnection) else None
 
     # --- handlers --------------------------------------------------------------------------------------------------

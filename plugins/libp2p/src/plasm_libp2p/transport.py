@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,13 +12,10 @@ import trio
 from anyio.abc import TaskStatus
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.host.basic_host import BasicHost
-from libp2p.identity.identify_push.identify_push import push_identify_to_peers
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 from libp2p.tools.anyio_service import background_trio_service
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.drivers import Scope
 from plasm.identity import peer_id
@@ -34,13 +31,23 @@ from plasm.ports import (
     Transport,
     TransportError,
 )
-from plasm_libp2p.addresses import TcpAddress, allowed, expand, parse, resolve
+from plasm_libp2p.addresses import (
+    TcpAddress,
+    allowed,
+    announced,
+    expand,
+    nearest_last,
+    parse,
+    resolve,
+)
 from plasm_libp2p.failures import warn
 from plasm_libp2p.groups import ungrouped
 from plasm_libp2p.hooks import Libp2pOptions
+from plasm_libp2p.host import PhaseHost
+from plasm_libp2p.identification import push
 from plasm_libp2p.key import key_pair
 from plasm_libp2p.muxed_stream import YamuxStream
-from plasm_libp2p.negotiation import NotSpoken, select
+from plasm_libp2p.negotiation import open_negotiated
 from plasm_libp2p.noise import NoiseSecurity
 from plasm_libp2p.peers import Notices, PeerBook
 from plasm_libp2p.streams import Libp2pStream
@@ -49,6 +56,7 @@ from plasm_libp2p.yamux import YamuxConnection
 
 PING_SECONDS = 3.0
 PUSH_SECONDS = 5.0
+PUSHES_AT_ONCE = 16
 SHUTDOWN_SECONDS = 5.0
 """Closing is a frame and a system call per connection; only a stuck handler takes longer, and does not hold us up."""
 
@@ -57,7 +65,7 @@ class Libp2p:
     """A py-libp2p host behind the transport port."""
 
     def __init__(
-        self, host: BasicHost, swarm: PhaseSwarm, book: PeerBook, scope: Scope, options: Libp2pOptions
+        self, host: PhaseHost, swarm: PhaseSwarm, book: PeerBook, scope: Scope, options: Libp2pOptions
     ) -> None:
         self.host = host
         self.book = book
@@ -66,6 +74,10 @@ class Libp2p:
         self.log = scope.log
         self._allows = scope.allows
         self._options = options
+        self._announced = [announced(address) for address in options.announce]
+        for address in self._announced:
+            if not allowed(address, scope.allows):
+                raise AddressRefused(f"{address} is announced, and outside the addresses that may be used here")
         self._listening: list[TcpAddress] = []
         self._protocols: set[str] = set()
         self._changed = trio.Event()
@@ -73,8 +85,20 @@ class Libp2p:
     @property
     def addresses(self) -> Sequence[str]:
         # Interfaces come and go while a node listens on all of them.
-        found = (concrete for address in self._listening for concrete in expand(address))
-        return tuple(f"{a}/p2p/{self.peer}" for a in dict.fromkeys(found) if allowed(a, self._allows))
+        found = [concrete for address in self._listening for concrete in expand(address)]
+        usable = [address for address in found if allowed(address, self._allows)]
+        said = [*self._announced, *usable] if self.listens else []
+        return tuple(f"{address}/p2p/{self.peer}" for address in dict.fromkeys(said))
+
+    def for_strangers(self, addresses: Iterable[str]) -> list[str]:
+        """Those of this node's `addresses` that are told in the DHT, the best first."""
+        own = {f"{address}/p2p/{self.peer}": None for address in self._announced}
+        told = list(addresses)
+        return [address for address in own if address in told] or nearest_last(told)
+
+    def described(self) -> list[str]:
+        """The addresses that a connected peer is told: those that lead farthest first."""
+        return nearest_last(self.addresses)
 
     @property
     def listens(self) -> bool:
@@ -117,17 +141,8 @@ class Libp2p:
 
     async def negotiate(self, connection: YamuxConnection, protocol: str) -> YamuxStream:
         """Raises :exc:`DialFailed`, :exc:`MuxedStreamError` or :exc:`trio.TooSlowError`."""
-        stream = await connection.open_stream()
-        try:
-            with trio.fail_after(self._options.stream_timeout_seconds):
-                await select(stream, protocol)
-        except NotSpoken as error:
-            stream.abandon()
-            raise DialFailed(f"{connection.session.peer} does not speak {protocol}: {error}") from None
-        except BaseException:
-            stream.abandon()
-            raise
-        return stream
+        with trio.fail_after(self._options.stream_timeout_seconds):
+            return await open_negotiated(connection, protocol)
 
     async def serve(
         self, protocol: str, handler: StreamHandler, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -185,8 +200,18 @@ class Libp2p:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
+            limit = trio.CapacityLimiter(PUSHES_AT_ONCE)
+
+            async def tell(connection: YamuxConnection, limit: trio.CapacityLimiter = limit) -> None:
+                async with limit:
+                    await push(self.host.description, connection)
+
             with trio.move_on_after(PUSH_SECONDS):
-                await push_identify_to_peers(self.host)
+                async with trio.open_nursery() as nursery:
+                    for peer in self.host.get_connected_peers():
+                        connection = self.swarm.live(peer)
+                        if connection is not None:
+                            nursery.start_soon(tell, connection)
 
     async def listen(self, address: str, *, task_status: TaskStatus[None]) -> None:
         """Accept connections at `address` until cancelled. Raises :exc:`TransportError` before ``started()``."""
@@ -236,10 +261,10 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
     book.is_connected = lambda peer: bool(swarm.connections.get(peer))
     transport: Libp2p | None = None
 
-    def advertised(_candidates: list[Multiaddr]) -> list[Multiaddr]:
-        return [] if transport is None else [Multiaddr(address) for address in transport.addresses]
+    def described() -> Sequence[str]:
+        return [] if transport is None else transport.described()
 
-    host = BasicHost(swarm, addrs_factory=advertised, disable_identify_address_discovery=True)
+    host = PhaseHost(swarm, book, described, scope.log)
     transport = Libp2p(host, swarm, book, scope, options)
     if transport.peer != peer_id(signer.public_key):
         raise TransportError("the signer's key is not a valid Ed25519 key")

@@ -39,6 +39,7 @@ class WireConnection(IRawConnection):
         """Whether the last read took all that was there: then it is waited for before the next."""
         self._unproven: float = UNPROVEN_BYTES
         self._remote: tuple[str, int] = connected.getpeername()[:2]
+        self.opened = trio.current_time()
         self.is_initiator = initiator
         self.received = bytearray()
         self.unsent_event = trio.Event()
@@ -46,6 +47,11 @@ class WireConnection(IRawConnection):
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def silent(self) -> bool:
+        """Whether the peer has said nothing before it proved who it is."""
+        return self._unproven == UNPROVEN_BYTES
 
     def proven(self) -> None:
         """Lift the limit on what an unknown peer may send."""

@@ -8,6 +8,7 @@ reports the loss of a connection as a regular end of stream, and needs some fift
 from __future__ import annotations
 
 import logging
+import random
 import struct
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +20,8 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError, MuxedStreamReset
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from plasm.shares import Allowances, origin_of
+from plasm_libp2p.budget import SEARCH_UNITS, STREAM_UNITS, Budget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.muxed_stream import YamuxStream
 from plasm_libp2p.noise import NoiseSession
@@ -35,9 +38,20 @@ MOST_STREAMS = 256
 """Open at once in each direction of one connection; a peer's further ones are reset."""
 MOST_UNREAD = 16 * 2**20
 """Bytes that all streams of a connection may hold unread; beyond it the connection is given up."""
+BATCH_UNITS = 256
+"""Charged at once, after which others run; some two milliseconds of frames."""
+PAYING_BYTES = 1024
+"""In a data frame that is not charged: so many cost more than the frame around them."""
+FUTILE_PER_SECOND = 1000.0
+"""Frames that are of no use to anybody: pings, frames for streams that are not there, streams that are given up unused.
+The last count tenfold. An honest peer sends a few, when one of its frames crosses a reset on the way."""
+FUTILE_BURST = 10_000.0
+FUTILE_STREAM = 10
 KEEPALIVE_SECONDS = 15.0
 PONG_SECONDS = 30.0
 """Without a frame for this long after a ping the peer is dead. TCP alone notices a vanished machine after minutes."""
+
+_CHANCE = random.SystemRandom()
 
 
 class YamuxConnection(IMuxedConn):
@@ -45,9 +59,16 @@ class YamuxConnection(IMuxedConn):
 
     on_close: Callable[[], Awaitable[None]] | None = None
 
-    def __init__(self, conn: ISecureConn, peer_id: ID, log: logging.Logger | None = None) -> None:
+    def __init__(
+        self, conn: ISecureConn, peer_id: ID, log: logging.Logger | None = None, budget: Budget | None = None
+    ) -> None:
         if not isinstance(conn, NoiseSession):
             raise TypeError("only over this transport's own security")
+        self.origin = origin_of(conn.get_remote_address()[0], conn.peer)
+        self._budget = budget or Budget()
+        self._owed = 0
+        """Units that were spent and not charged yet."""
+        self._futile = Allowances(FUTILE_PER_SECOND, FUTILE_BURST, 1, trio.current_time)
         self.peer_id = peer_id
         self.session = conn
         self.secured_conn = conn
@@ -55,8 +76,8 @@ class YamuxConnection(IMuxedConn):
         self.event_closed = trio.Event()
         self.streams: dict[int, YamuxStream] = {}
         self._next_stream = 1 if conn.is_initiator else 2
-        self._unread = 0
-        self._inbound = 0
+        self.unread = 0
+        self.inbound = 0
         self._arrivals, self._accepting = trio.open_memory_channel[YamuxStream](MOST_STREAMS)
         self._drained = trio.Event()
         self._pongs: dict[int, trio.Event] = {}
@@ -93,6 +114,7 @@ class YamuxConnection(IMuxedConn):
         try:
             with self._tasks:
                 async with trio.open_nursery() as nursery:
+                    self._budget.enter(self)
                     nursery.start_soon(self._flush)
                     nursery.start_soon(self._keep_alive)
                     self.event_started.set()
@@ -120,12 +142,18 @@ class YamuxConnection(IMuxedConn):
         if self.event_closed.is_set():
             return
         self.event_closed.set()
+        self._budget.leave(self)
+        self._budget.inbound -= self.inbound
+        self.inbound = 0
+        # What can still be read of its streams is no longer the connection's.
+        self._budget.unread -= self.unread
         self.session.wire.abort()
         self._arrivals.close()
         self._drained.set()
-        for stream in self.streams.values():
-            stream.lost()
+        streams = list(self.streams.values())
         self.streams.clear()
+        for stream in streams:
+            stream.lost()
         for pong in self._pongs.values():
             pong.set()
         self._tasks.cancel()
@@ -208,7 +236,7 @@ class YamuxConnection(IMuxedConn):
         await trio.lowlevel.checkpoint()
         if self.is_closed:
             raise MuxedStreamError("the connection is closed")
-        if len(self.streams) - self._inbound >= MOST_STREAMS or self._next_stream >= 2**32:
+        if len(self.streams) - self.inbound >= MOST_STREAMS or self._next_stream >= 2**32:
             raise MuxedStreamError("too many streams")
         stream = YamuxStream(self, self._next_stream, outbound=True)
         self._next_stream += 2
@@ -226,7 +254,7 @@ class YamuxConnection(IMuxedConn):
 
     def consumed(self, stream: YamuxStream, count: int) -> None:
         """The application took `count` bytes: credit the peer once half a window is free."""
-        self._unread -= count
+        self._read(count)
         if stream.finished_receiving:
             self.forget_if_done(stream)
             return
@@ -244,14 +272,39 @@ class YamuxConnection(IMuxedConn):
 
     def drop(self, stream: YamuxStream) -> None:
         """Take `stream` and what it holds off the books."""
-        self._unread -= len(stream.unread)
+        self._read(len(stream.unread))
         stream.unread.clear()
         self.forget(stream)
 
     def forget(self, stream: YamuxStream) -> None:
         """No frame is for `stream` any more. What it holds unread counts until it is read or dropped."""
         if self.streams.pop(stream.stream_id, None) is not None and not stream.outbound:
-            self._inbound -= 1
+            self.inbound -= 1
+            self._budget.inbound -= 1
+
+    def _read(self, count: int) -> None:
+        self.unread -= count
+        if not self.is_closed:
+            self._budget.unread -= count
+
+    def give_up_a_stream(self) -> None:
+        """Reset one of the streams that the peer opened, at random."""
+        inbound = [stream for stream in self.streams.values() if not stream.outbound]
+        if inbound:
+            _CHANCE.choice(inbound).abandon()
+
+    async def charge(self, units: int = 0) -> None:
+        """Wait for as long as what was spent costs; others run meanwhile."""
+        units, self._owed = units + self._owed, 0
+        wait = self._budget.charge(self.origin, units)
+        if wait:
+            await trio.sleep(wait)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _may_be_futile(self, count: int = 1) -> bool:
+        """Whether the peer may send `count` such frames more."""
+        return self._futile.spend("", count)
 
     # --- receiving -------------------------------------------------------------------------------------------------
 
@@ -269,23 +322,31 @@ class YamuxConnection(IMuxedConn):
             del received[: _HEADER.size]
             while len(received) < size:
                 await session.fill()
+            if size < PAYING_BYTES:
+                self._owed += 1
             if kind == PING:
-                self._pinged(flags, value)
+                if not self._pinged(flags, value):
+                    return self._refuse()
             elif kind == GO_AWAY:
                 return None
             elif not self._stream_frame(kind, flags, identifier, value, bytes(received[:size])):
                 return self._refuse()
             del received[:size]
+            if self._owed >= BATCH_UNITS:
+                await self.charge()
         return None
 
     def _refuse(self) -> None:
         self.send_control(GO_AWAY, 0, 0, PROTOCOL_ERROR)
 
-    def _pinged(self, flags: int, value: int) -> None:
+    def _pinged(self, flags: int, value: int) -> bool:
+        """Whether the peer kept to what it may send."""
         if flags & SYN:
             self.send_control(PING, ACK, 0, value)
         elif value in self._pongs:
             self._pongs[value].set()
+            return True
+        return self._may_be_futile()
 
     def _stream_frame(self, kind: int, flags: int, identifier: int, value: int, data: bytes) -> bool:
         """Whether the peer kept to the protocol."""
@@ -294,20 +355,24 @@ class YamuxConnection(IMuxedConn):
         stream = self.streams.get(identifier)
         if stream is None:
             # Frames that crossed our reset on the way are no fault of the peer's.
-            return True
+            return self._may_be_futile()
         if kind == WINDOW_UPDATE:
             stream.credit(value)
         elif data:
             if stream.finished_receiving or len(data) > stream.receive_credit:
                 return False
             stream.receive_credit -= len(data)
-            self._unread += len(data)
+            self.unread += len(data)
+            self._budget.unread += len(data)
             self.moved = self._heard
-            if self._unread > MOST_UNREAD:
+            if self.unread > MOST_UNREAD:
                 return False
             stream.arrived(data)
+            self._budget.bound_unread()
         if flags & RST:
             stream.reset_by_peer()
+            if not stream.touched and not stream.outbound:
+                return self._may_be_futile(FUTILE_STREAM)
         elif flags & FIN:
             stream.ended()
         return True
@@ -317,9 +382,12 @@ class YamuxConnection(IMuxedConn):
         theirs = 0 if self.is_initiator else 1
         if identifier == 0 or identifier % 2 != theirs or identifier in self.streams:
             return False
-        if self._inbound >= MOST_STREAMS:
+        self._owed += STREAM_UNITS
+        if self.inbound >= MOST_STREAMS:
             self.send_rst(identifier)
-            return True
+            return self._may_be_futile(FUTILE_STREAM)
+        if self._budget.room_for_a_stream():
+            self._owed += SEARCH_UNITS
         stream = YamuxStream(self, identifier, outbound=False)
         try:
             self._arrivals.send_nowait(stream)
@@ -327,7 +395,8 @@ class YamuxConnection(IMuxedConn):
             self.send_rst(identifier)
             return True
         self.streams[identifier] = stream
-        self._inbound += 1
+        self.inbound += 1
+        self._budget.inbound += 1
         self.moved = self._heard
         self.send_control(WINDOW_UPDATE, ACK, identifier, 0)
         return True

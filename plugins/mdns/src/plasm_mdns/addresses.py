@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plasm.drivers import AddressFilter
@@ -26,6 +27,15 @@ class Endpoint:
 
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
+
+
+def first_ip(addresses: Sequence[str]) -> str | None:
+    """The IP address that the first of `addresses`, which :func:`endpoint` took, leads to.
+
+    Whoever sent a record may write any, so that shares by it hold whoever has one; on a link there is nothing better.
+    """
+    match = _ADDRESS.fullmatch(addresses[0]) if addresses else None
+    return match[2] if match is not None else None
 
 
 def endpoint(address: str, peer: PeerId, allows: AddressFilter) -> Endpoint | None:

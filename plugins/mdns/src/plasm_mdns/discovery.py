@@ -13,6 +13,8 @@ from zeroconf import ServiceInfo
 from plasm.drivers import Scope
 from plasm.identity import peer_id
 from plasm.ports import Discovery, DiscoveryError, Found, PeerId, Signer, Topic
+from plasm.shares import Places, origin_of
+from plasm_mdns.addresses import first_ip
 from plasm_mdns.engine import Engine, open_engine
 from plasm_mdns.hooks import MdnsOptions
 from plasm_mdns.interfaces import usable_interfaces
@@ -84,20 +86,24 @@ class Mdns:
     async def find(self, topic: Topic, found: ObjectSendStream[Found]) -> None:
         limit = max(self._options.max_found, 1)
         known: dict[str, Found] = {}
+        places: Places[str] = Places(limit)
         mailbox = Mailbox(limit)
 
         def appeared(name: str, text: bytes) -> None:
             news = read(text, topic, self._allows)
             if news is None or news.peer == self._own or known.get(name) == news:
                 return
-            known.pop(name, None)
-            if len(known) >= limit:
-                del known[next(iter(known))]
+            gone(name)
             known[name] = news
-            mailbox.put(name, news)
+            lost = places.enter(name, origin_of(first_ip(news.addresses), news.peer))
+            if lost is not None:
+                known.pop(lost)
+            if lost != name:
+                mailbox.put(name, news)
 
         def gone(name: str) -> None:
             known.pop(name, None)
+            places.leave(name)
 
         try:
             async with self._engine.browse(service_type(topic), appeared, gone):

@@ -22,7 +22,8 @@ class MdnsOptions(Options, frozen=True, kw_only=True):
     interface_poll_seconds: float = 15.0
     """How often the machine's interfaces are looked at."""
     max_found: int = 256
-    """How many providers of one search are remembered, so that they are not reported twice."""
+    """How many providers of one search are remembered, so that they are not reported twice; beyond it those of the
+    network that holds most make room."""
 
 
 def open_mdns(scope: Scope, options: MdnsOptions) -> AbstractAsyncContextManager[Discovery]:

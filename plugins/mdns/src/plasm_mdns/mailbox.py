@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from contextlib import suppress
@@ -10,9 +11,11 @@ import anyio
 
 from plasm.ports import Found
 
+_CHANCE = random.SystemRandom()
+
 
 class Mailbox:
-    """The newest :class:`Found` of each instance name, of the newest `size` of them."""
+    """The newest :class:`Found` of each instance name, of at most `size` of them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -27,7 +30,8 @@ class Mailbox:
         with self._lock:
             self._waiting.pop(name, None)
             if len(self._waiting) >= self._size:
-                del self._waiting[next(iter(self._waiting))]
+                # At random: who floods a link must not know whose place that costs.
+                del self._waiting[_CHANCE.choice(list(self._waiting))]
             self._waiting[name] = found
             # It fails where the bell rings already, or nobody will answer it any more.
             with suppress(OSError):

@@ -86,7 +86,7 @@ class Connection:
                 patience = self._house.limits.idle_seconds
         except (OSError, TooSlow, Changed) as error:
             # The answer ends before its Content-Length: no client takes that for the whole of it.
-            self._house.log.debug("http: a connection of %s broke off: %r", self._guest.client, error)
+            self._house.log.debug("http: a connection of %s broke off: %r", self._guest.origin.address, error)
 
     async def _one(self, patience: float) -> bool:
         """Answer one request that begins within `patience` seconds; whether another may follow."""
@@ -142,7 +142,7 @@ class Connection:
 
     def _answer(self, head: h11.Request) -> Response:
         method = head.method.decode("ascii")
-        if not self._house.crowd.may_ask(self._guest.client):
+        if not self._house.crowd.may_ask(self._guest.origin):
             return refusal(429, "too many requests from this address", (("Retry-After", "1"),))
         fields: dict[str, str] = {}
         for raw_name, raw_value in head.headers:

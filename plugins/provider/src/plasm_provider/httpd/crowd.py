@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
+from plasm.shares import Allowances, Origin, Shares
 from plasm_provider.httpd.limits import Limits
-
-_NETWORK_BITS: Final = 64
-"""What one subscriber has of IPv6."""
-
-
-def client_of(host: str) -> str:
-    """The client behind the textual IP address `host`: an IPv4 address, or the first 64 bits of an IPv6 one."""
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Network((ip, _NETWORK_BITS), strict=False))
 
 
 @dataclass(eq=False)
 class Guest:
     """One connection."""
 
-    client: str
+    origin: Origin
     dismiss: Callable[[], None]
     """Ends the connection; may be called more than once."""
     number: int = field(default_factory=itertools.count().__next__)
@@ -38,36 +24,36 @@ class Guest:
 class Crowd:
     """The connections of a server, within its limits.
 
-    A newcomer for whom there is no room takes the place of the connection that has been idle for longest, of the same
-    client where that has reached its own limit. Where nobody is idle, the client with most connections gives up its
-    oldest, if the newcomer has clearly fewer. So neither idle connections nor one client's slow downloads keep others
-    out.
+    A newcomer for whom there is no room takes the place of a connection of whoever holds most: of the network with most
+    connections, and there of the address with most, the one that has been idle for longest, else the oldest. An address
+    has a limit of its own too, within which its idle connections make room for its next ones. So neither idle
+    connections nor one client's slow downloads keep others out, and whoever holds most is turned away.
     """
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._limits = limits
-        self._now = now
         self._guests: dict[Guest, None] = {}
         self._idle: OrderedDict[Guest, None] = OrderedDict()
-        self._per_client: Counter[str] = Counter()
-        self._allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._shares = Shares()
+        rate = limits.requests_per_second
+        self._allowances = Allowances(rate, rate, limits.clients_remembered, now)
 
     def __len__(self) -> int:
         return len(self._guests)
 
-    def admit(self, client: str, dismiss: Callable[[], None]) -> Guest | None:
+    def admit(self, origin: Origin, dismiss: Callable[[], None]) -> Guest | None:
         """A place for a new connection, idle at first; ``None`` where there is none."""
-        if self._per_client[client] >= self._limits.connections_per_client:
-            victim = next((guest for guest in self._idle if guest.client == client), None)
+        if self._shares.of(origin.network, origin.address) >= self._limits.connections_per_client:
+            victim = next((guest for guest in self._idle if guest.origin == origin), None)
         elif len(self._guests) >= self._limits.connections:
-            victim = next(iter(self._idle), None) or self._crowding(client)
+            victim = self._crowding(origin)
         else:
-            return self._enter(Guest(client, dismiss))
+            return self._enter(Guest(origin, dismiss))
         if victim is None:
             return None
         self.leave(victim)
         victim.dismiss()
-        return self._enter(Guest(client, dismiss))
+        return self._enter(Guest(origin, dismiss))
 
     def leave(self, guest: Guest) -> None:
         """The connection has ended, or is about to; idempotent."""
@@ -75,9 +61,7 @@ class Crowd:
             return
         del self._guests[guest]
         self._idle.pop(guest, None)
-        self._per_client[guest.client] -= 1
-        if not self._per_client[guest.client]:
-            del self._per_client[guest.client]
+        self._shares.give(guest.origin)
 
     def works(self, guest: Guest) -> None:
         """It is being answered."""
@@ -100,25 +84,29 @@ class Crowd:
         while self._idle:
             self.dismiss_longest_idle()
 
-    def may_ask(self, client: str) -> bool:
-        """Whether `client` may ask once more at this moment, which counts as having asked."""
-        rate, now = self._limits.requests_per_second, self._now()
-        left, since = self._allowances.pop(client, (rate, now))
-        left = min(left + (now - since) * rate, rate)
-        allowed = left >= 1
-        self._allowances[client] = (left - 1 if allowed else left, now)
-        if len(self._allowances) > self._limits.clients_remembered:
-            self._allowances.popitem(last=False)
-        return allowed
+    def may_ask(self, origin: Origin) -> bool:
+        """Whether that client may ask once more at this moment, which counts as having asked."""
+        return self._allowances.spend(origin.address or origin.network)
 
     def _enter(self, guest: Guest) -> Guest:
         self._guests[guest] = None
         self._idle[guest] = None
-        self._per_client[guest.client] += 1
+        self._shares.take(guest.origin)
         return guest
 
-    def _crowding(self, client: str) -> Guest | None:
-        greediest, most = max(self._per_client.items(), key=lambda item: item[1])
-        if most <= self._per_client[client] + 1:
-            return None
-        return next(guest for guest in self._guests if guest.client == greediest)
+    def _crowding(self, newcomer: Origin) -> Guest | None:
+        # Counted with the newcomer, who must not gain by coming once more.
+        self._shares.take(newcomer)
+        try:
+            greediest = self._shares.greediest()
+            assert greediest is not None
+            most = self._held(greediest)
+            idle = next((guest for guest in self._idle if self._held(guest.origin) == most), None)
+            if idle is not None or self._held(newcomer) == most:
+                return idle
+            return next(guest for guest in self._guests if self._held(guest.origin) == most)
+        finally:
+            self._shares.give(newcomer)
+
+    def _held(self, origin: Origin) -> tuple[int, int]:
+        return self._shares.of(origin.network), self._shares.of(origin.network, origin.address)

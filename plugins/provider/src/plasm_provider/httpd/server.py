@@ -19,8 +19,9 @@ import trio
 
 from plasm.drivers import AddressFilter
 from plasm.errors import ungrouped
+from plasm.shares import Origin, origin_of
 from plasm_provider.httpd.connection import Connection, House, Observer
-from plasm_provider.httpd.crowd import Crowd, client_of
+from plasm_provider.httpd.crowd import Crowd
 from plasm_provider.httpd.limits import Limits
 from plasm_provider.httpd.messages import Handler, refusal
 from plasm_provider.httpd.sending import Sender
@@ -101,13 +102,13 @@ class Server:
                     break
                 connection.setblocking(False)
                 if self._allows(address[0]):
-                    self._welcome(connection, client_of(address[0]), house, connections)
+                    self._welcome(connection, origin_of(address[0]), house, connections)
                 else:
                     connection.close()
 
-    def _welcome(self, connection: socket.socket, client: str, house: House, connections: trio.Nursery) -> None:
+    def _welcome(self, connection: socket.socket, origin: Origin, house: House, connections: trio.Nursery) -> None:
         scope = trio.CancelScope()
-        guest = house.crowd.admit(client, scope.cancel)
+        guest = house.crowd.admit(origin, scope.cancel)
         if guest is None:
             self._turn_away(connection)
             return
@@ -119,10 +120,10 @@ class Server:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     await Connection(connection, guest, house).converse()
             except OSError as error:
-                self._log.debug("http: a connection of %s could not be used: %s", client, error)
+                self._log.debug("http: a connection of %s could not be used: %s", origin.address, error)
             except Exception:
                 # A defect costs the connection that meets it, and not what others are downloading.
-                self._log.exception("http: a connection of %s broke", client)
+                self._log.exception("http: a connection of %s broke", origin.address)
             finally:
                 trio.lowlevel.notify_closing(connection.fileno())
                 connection.close()

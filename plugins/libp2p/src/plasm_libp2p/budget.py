@@ -1,0 +1,114 @@
+"""What the connections of a node take of it together, so that no stranger takes it all.
+
+A frame without data costs its sender next to nothing and the event loop some microseconds, a stream or a question to
+the DHT hundreds. They are charged in units, each about what one frame costs here: first to the connection, which has a
+few for nothing, then to the network that it comes from. Whoever owes waits, which TCP hands on to the sender; others
+run meanwhile. See ``specs/decisions/0012-strangers-share-by-network.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from plasm.shares import Allowances, Origin, Shares
+
+STREAM_UNITS: Final = 25
+"""A stream that is opened, negotiated and closed again."""
+HANDSHAKE_UNITS: Final = 200
+"""Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
+SEARCH_UNITS: Final = 300
+"""Finding out who holds most."""
+LONGEST_WAIT_SECONDS: Final = 5.0
+"""For one charge, so that the reader of a connection still notices its end."""
+_MOST_KEYS: Final = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a :class:`Budget` gives out."""
+
+    connection_units_per_second: float = 400.0
+    """For nothing, to each connection: some ten jobs a second."""
+    connection_burst: float = 4000.0
+    network_units_per_second: float = 50_000.0
+    """To the connections of one network beyond that: 2000 streams a second, more than a node has jobs for."""
+    network_burst: float = 20_000.0
+    inbound_streams: int = 8192
+    """That peers have opened, on all connections."""
+    unread_bytes: int = 256 * 2**20
+    """That arrived on all streams and were not read yet."""
+
+
+class Held(Protocol):
+    """A connection, as far as it is counted here."""
+
+    origin: Origin
+    inbound: int
+    """Streams that the peer has opened."""
+    unread: int
+    """Bytes that arrived and were not read yet."""
+
+    def give_up_a_stream(self) -> None:
+        """Reset one stream that the peer opened."""
+
+    def shut(self) -> None:
+        """Close at once."""
+
+
+class Budget:
+    """Of one node."""
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds = bounds or Bounds()
+        self._own = Allowances(
+            bounds.connection_units_per_second, bounds.connection_burst, _MOST_KEYS, trio.current_time
+        )
+        self._networks = Allowances(
+            bounds.network_units_per_second, bounds.network_burst, _MOST_KEYS, trio.current_time
+        )
+        self._held: set[Held] = set()
+        self.inbound = 0
+        self.unread = 0
+
+    def enter(self, connection: Held) -> None:
+        """`connection` is up."""
+        self._held.add(connection)
+
+    def leave(self, connection: Held) -> None:
+        """`connection` is gone; idempotent."""
+        self._held.discard(connection)
+
+    def charge(self, origin: Origin, units: float) -> float:
+        """`units` were spent; the seconds that whoever spent them has to wait."""
+        if self._own.spend("\n".join(origin.path), units):
+            return 0.0
+        return min(self._networks.owe(origin.network, units), LONGEST_WAIT_SECONDS)
+
+    def room_for_a_stream(self) -> bool:
+        """Make room for one more inbound stream; whether that had to be looked for."""
+        if self.inbound < self._bounds.inbound_streams:
+            return False
+        greediest = self._greediest({connection: connection.inbound for connection in self._held})
+        if greediest is not None:
+            greediest.give_up_a_stream()
+        return True
+
+    def bound_unread(self) -> None:
+        """Close whoever holds most unread, while that is too much in all."""
+        while self.unread > self._bounds.unread_bytes:
+            greediest = self._greediest({connection: connection.unread for connection in self._held})
+            if greediest is None:
+                return
+            greediest.shut()
+
+    def _greediest(self, amounts: dict[Held, int]) -> Held | None:
+        shares = Shares()
+        for connection, amount in amounts.items():
+            if amount:
+                shares.take(connection.origin, amount)
+        origin = shares.greediest()
+        of_origin = [connection for connection in amounts if connection.origin == origin]
+        return max(of_origin, key=lambda connection: amounts[connection], default=None)
