@@ -31,7 +31,7 @@ def test_every_counter_of_the_ledger_is_named():
     assert re.findall(r"^\| `(\w+)` \|", section(5), re.MULTILINE) == [
         "answered", "agreed", "undecided", "contradicted", "lied", "timed_out", "refused"
     ]  # fmt: skip
-    assert {deed.value for deed in Deed} == set(re.findall(r"^\| `(\w+)` \|", section(5), re.MULTILINE))
+    assert {deed.counter for deed in Deed} == set(re.findall(r"^\| `(\w+)` \|", section(5), re.MULTILINE))
 
 
 def test_the_constants_stand_in_the_text():
