@@ -262,7 +262,10 @@ def sign_receipt(statement: Statement, signer: Signer, node: PeerId) -> bytes:
     Nothing is signed that :func:`verify_receipt` would refuse: raises :exc:`ReceiptRefused` then, and
     :exc:`~plasm.ports.SignerError`.
     """
-    payload = _encode_statement(statement)
+    try:
+        payload = _encode_statement(statement)
+    except (TypeError, ValueError):
+        raise ReceiptRefused("the statement cannot be written as JSON in UTF-8") from None
     _read_statement(payload, node)
     receipt = sign_payload(payload, signer, node)
     _check_size(receipt)
