@@ -200,7 +200,8 @@ def _document(finding: Finding) -> dict[str, object]:
 
 
 def _lines(finding: Finding) -> list[str]:
-    lines = [f"✓ evidence: two signed receipts about job {finding.job_digest} contradict each other"]
+    how = "contradict each other" if finding.same_engine else "differ, on two engines"
+    lines = [f"✓ evidence: two signed receipts about job {finding.job_digest} {how}"]
     for statement, agreeing in zip(finding.statements, finding.agreeing, strict=True):
         said = statement.predicate
         beside = f"; {len(agreeing)} more agree: {', '.join(agreeing)}" if agreeing else ""
