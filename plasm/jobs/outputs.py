@@ -66,10 +66,10 @@ def cut(table: Sequence[Output], data: bytes) -> dict[str, bytes]:
     """The outputs by their names.
 
     Raises :exc:`ValueError` where `data` is not as long as they are together, and where they are not stdout, stderr and
-    the files in their order.
+    the files in their order. A job without a result has none.
     """
     names = [output.name for output in table]
-    if names != names_in_order({STDOUT, STDERR, *names}):
+    if names and names != names_in_order({STDOUT, STDERR, *names}):
         raise ValueError("the outputs are not stdout, stderr and the files of /out, each once and in order")
     if sum(output.size for output in table) != len(data):
         raise ValueError("the outputs are not as long as was said")

@@ -152,12 +152,11 @@ async def test_an_answer_of_another_runtime_than_was_asked_for_is_refused(world)
         (Output(name="stdout", size=2), Output(name="stdout", size=3), Output(name="stderr", size=0)),
         (Output(name="stderr", size=0), Output(name="stdout", size=5)),
         (Output(name="stdout", size=5),),
-        (),
     ],
-    ids=["twice", "in another order", "without stderr", "none"],
+    ids=["twice", "in another order", "without stderr"],
 )
 async def test_outputs_that_are_not_named_as_the_text_has_it_are_refused(world, outputs):
-    data = b"xxa lie"[-sum(output.size for output in outputs) :] if outputs else b""
+    data = b"xxa lie"[-sum(output.size for output in outputs) :]
     why = await refused(world, lambda asked: [asked.result(outputs=outputs, data=data)])
     assert "the outputs are not stdout, stderr and the files of /out" in why
 
