@@ -46,6 +46,8 @@ DETERMINISTIC_TRAPS: Final = frozenset(
 """Traps that the module itself brings about. An exhausted stack and a failed allocation are not, nor is one unnamed."""
 RULES_OF_THE_HOST: Final = "wasi"
 """The member of an engine's configuration that names how clock and random follow from a job."""
+KNOWN_RULES: Final = "plasm-preview1/2"
+"""The rules of this release (``specs/wasi.md``). What a node says that it did by others, nobody here can repeat."""
 
 _PIECE = 64 * 1024
 
@@ -102,6 +104,20 @@ def compare(one: Statement, other: Statement) -> Comparison:
     if first.result_digest == second.result_digest:
         return Comparison(answer=Answer.SAME)
     return Comparison(answer=Answer.DIFFERENT, differs=tuple(_differences(one, other)))
+
+
+def why_it_counts_for_nothing(statement: Statement) -> str:
+    """Why a client, which knows its job, can hold no other answer against this one; empty where it can.
+
+    Beside what makes a statement stand alone for everybody these are rules of the host that the client does not know:
+    whether they are rules at all only the node says.
+    """
+    predicate = statement.predicate
+    if reason := _why_it_stands_alone(predicate):
+        return reason
+    if predicate.engine.configuration.get(RULES_OF_THE_HOST) != KNOWN_RULES:
+        return "clock and random follow rules that this client does not know"
+    return ""
 
 
 def same_engine(one: EngineClaim, other: EngineClaim) -> bool:

@@ -50,8 +50,11 @@ class Finding:
     agreeing: tuple[tuple[PeerId, ...], tuple[PeerId, ...]]
     """Further nodes that signed the same result as the first, and as the second."""
     same_engine: bool
-    """Whether both name the same engine, version and configuration. Where they do not, a program that looks at the
-    bits of a NaN may make two honest nodes differ; see ``specs/checking.md``, section 1."""
+    """Whether both name the same engine, version and configuration. Where they do not, it is the two engines that
+    differ, and neither node is blamed: see ``specs/checking.md``, section 1."""
+    odd_one: PeerId | None
+    """Who stands alone against nodes that agree with the other, one of them on the same engine; ``None`` where that
+    cannot be said. A majority of identities is no proof: identities are free."""
 
     @property
     def nodes(self) -> tuple[PeerId, PeerId]:
@@ -60,19 +63,14 @@ class Finding:
         return PeerId(one.predicate.node), PeerId(other.predicate.node)
 
     @property
-    def self_contradiction(self) -> bool:
-        """Whether one node signed both: then one of its own statements is false, whoever looks at it."""
+    def one_node(self) -> bool:
+        """Whether one node signed both."""
         return self.nodes[0] == self.nodes[1]
 
     @property
-    def odd_one(self) -> PeerId | None:
-        """Who stands alone against nodes that agree with the other; ``None`` where that cannot be said.
-
-        A majority of identities is no proof: identities are free.
-        """
-        if self.self_contradiction or bool(self.agreeing[0]) == bool(self.agreeing[1]):
-            return None
-        return self.nodes[1] if self.agreeing[0] else self.nodes[0]
+    def self_contradiction(self) -> bool:
+        """Whether one node signed both, about one engine: then it signed a false statement, whoever looks at it."""
+        return self.one_node and self.same_engine
 
 
 def make_evidence(one: bytes, other: bytes, agreeing: Sequence[bytes] = ()) -> bytes:
@@ -107,19 +105,32 @@ def check_evidence(evidence: bytes) -> Finding:
     comparison = compare(one, other)
     if comparison.answer is not Answer.DIFFERENT:
         raise EvidenceRefused(f"the two receipts do not contradict each other: {comparison}")
+    left, right = _sides((one, other), [_proven(receipt) for receipt in further])
     return Finding(
         job_digest=Digest(one.predicate.job_digest),
         statements=(one, other),
         differs=comparison.differs,
-        agreeing=_sides((one, other), [_proven(receipt) for receipt in further]),
+        agreeing=(_nodes(left), _nodes(right)),
         same_engine=same_engine(one.predicate.engine, other.predicate.engine),
+        odd_one=_odd_one((one, *left), (other, *right)),
     )
 
 
-def _sides(
-    pair: tuple[Statement, Statement], further: Sequence[Statement]
-) -> tuple[tuple[PeerId, ...], tuple[PeerId, ...]]:
-    sides: tuple[list[PeerId], list[PeerId]] = ([], [])
+def _odd_one(one: Sequence[Statement], other: Sequence[Statement]) -> PeerId | None:
+    """Of two sides, the node that is alone on its own; only the same engine, on the other side, can say so."""
+    alone, many = sorted((one, other), key=len)
+    node, engine = alone[0].predicate.node, alone[0].predicate.engine
+    if len(alone) > 1 or len(many) == 1 or node == many[0].predicate.node:
+        return None
+    return PeerId(node) if any(same_engine(engine, each.predicate.engine) for each in many) else None
+
+
+def _nodes(statements: Sequence[Statement]) -> tuple[PeerId, ...]:
+    return tuple(PeerId(each.predicate.node) for each in statements)
+
+
+def _sides(pair: tuple[Statement, Statement], further: Sequence[Statement]) -> tuple[list[Statement], list[Statement]]:
+    sides: tuple[list[Statement], list[Statement]] = ([], [])
     nodes = [each.predicate.node for each in (*pair, *further)]
     if len(set(nodes[2:])) != len(nodes) - 2 or not set(nodes[2:]).isdisjoint(nodes[:2]):
         raise EvidenceRefused("a receipt that agrees is by a node that has another receipt in the file")
@@ -127,8 +138,8 @@ def _sides(
         agrees = [compare(statement, each).answer is Answer.SAME for each in pair]
         if agrees == [False, False]:
             raise EvidenceRefused("a receipt that should agree with one of the two agrees with neither")
-        sides[agrees.index(True)].append(PeerId(statement.predicate.node))
-    return tuple(sides[0]), tuple(sides[1])
+        sides[agrees.index(True)].append(statement)
+    return sides
 
 
 def _proven(receipt: bytes) -> Statement:

@@ -10,11 +10,12 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from plasm.checking.comparing import Answer, Comparison, compare
+from plasm.checking.comparing import Answer, Comparison, compare, same_engine, why_it_counts_for_nothing
 from plasm.checking.evidence import MAX_AGREEING, EvidenceRefused, make_evidence
 from plasm.checking.standing import Deed
 from plasm.errors import PlasmError, one_line, ungrouped
 from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, NodeSilent
+from plasm.jobs.messages import BLAMELESS
 from plasm.ports import Found, PeerId
 
 MAX_REPLICAS: Final = 16
@@ -152,9 +153,8 @@ class _Count:
 
     def answered(self, delivered: Delivered) -> None:
         self.deeds.append((delivered.node, Deed.ANSWERED))
-        itself = _compare(delivered, delivered)
-        if itself.answer is Answer.NOT_COMPARABLE and self.quorum > 1:
-            self.alone.append(Undecided(delivered=delivered, reason=itself.reason))
+        if self.quorum > 1 and (reason := why_it_counts_for_nothing(delivered.statement)):
+            self.alone.append(Undecided(delivered=delivered, reason=reason))
             return
         for group in self.groups:
             if group.takes(delivered):
@@ -164,6 +164,8 @@ class _Count:
 
     def failed(self, peer: PeerId, error: PlasmError) -> None:
         self.failures.append((peer, one_line(str(error))))
+        if isinstance(error, AttemptFailed) and error.reason in BLAMELESS:
+            return
         self.deeds.append((peer, Deed.TIMED_OUT if isinstance(error, NodeSilent) else Deed.REFUSED))
 
     def replicated(self) -> Replicated:
@@ -235,15 +237,22 @@ async def _write_down(
         by_peer.setdefault(peer, []).append(deed)
     if checked:
         # One answer alone, with nothing beside it, decides nothing: it was answered and no more.
-        odd = Deed.CONTRADICTED if replicated.agreeing else Deed.UNDECIDED
         for delivered in replicated.agreeing:
             by_peer[delivered.node].append(Deed.AGREED)
         for delivered in replicated.odd:
-            by_peer[delivered.node].append(odd)
+            by_peer[delivered.node].append(_deed_of_an_odd_one(delivered, replicated.agreeing))
         for undecided in replicated.undecided:
             by_peer[undecided.delivered.node].append(Deed.UNDECIDED)
     for peer, done in by_peer.items():
         await record(peer, *done)
+
+
+def _deed_of_an_odd_one(odd: Delivered, agreeing: Sequence[Delivered]) -> Deed:
+    if not agreeing:
+        return Deed.UNDECIDED
+    engine = odd.statement.predicate.engine
+    alike = any(same_engine(engine, each.statement.predicate.engine) for each in agreeing)
+    return Deed.CONTRADICTED if alike else Deed.DIFFERED
 
 
 def _evidence(agreeing: Sequence[Delivered], odd: Sequence[Delivered]) -> list[bytes]:
@@ -252,7 +261,11 @@ def _evidence(agreeing: Sequence[Delivered], odd: Sequence[Delivered]) -> list[b
         beside = [each.receipt for each in agreeing[1 : 1 + MAX_AGREEING]]
         pairs = [(agreeing[0], each, beside) for each in odd]
     else:
-        pairs = [(odd[0], each, []) for each in odd[1:]]
+        pairs = [
+            (other, each, [])
+            for place, each in enumerate(odd)
+            for other in [one for one in odd[:place] if _compare(one, each).answer is Answer.DIFFERENT][:1]
+        ]
     for one, other, third in pairs:
         try:
             files.append(make_evidence(one.receipt, other.receipt, third))

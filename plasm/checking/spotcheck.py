@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from plasm.checking.comparing import BOUND_TO_THE_ENGINE, compare, why_it_counts_for_nothing
 from plasm.checking.ledger import Ledger, LedgerUnusable
-from plasm.checking.quorum import Nodes, NoQuorum, Replicated, Submit, replicate
+from plasm.checking.quorum import Nodes, NoQuorum, Replicated, Submit, Undecided, replicate
 from plasm.checking.standing import PeerRecord, needs_check
+from plasm.jobs.conversation import Delivered
 from plasm.ports import Found
 
 _CHECKED = 2
@@ -30,20 +32,41 @@ async def submit_checked(submit: Submit, nodes: Nodes, *, ledger: Ledger, random
     """The result of the first of `nodes`, checked by a second one where :func:`needs_check` says so.
 
     A check that cannot be made, because there is no second node or nothing can be compared, costs the check and not
-    the result: then there is one in `agreeing`, and nothing was written down in its favour. Two results that
-    contradict each other are decided by further nodes, and are :exc:`NoQuorum` where there are none; so is no result.
-    `random` gives numbers from 0 up to 1.
+    the result: then there is one in `agreeing`, which is one that another node could be held against if there is such,
+    every other answer is in `undecided`, and nothing was written down in favour of any. Two results that contradict
+    each other are decided by further nodes, and are :exc:`NoQuorum` where there are none; so is no result. `random`
+    gives numbers from 0 up to 1.
     """
     first = await nodes.next_node()
     number = _CHECKED if first is None or needs_check(await _record(ledger, first), random) else 1
     try:
         return await replicate(submit, _Ahead(first, nodes), replicas=number, quorum=number, record=ledger.note)
     except NoQuorum as error:
-        replicated = error.replicated
-        answers = [*replicated.odd, *(each.delivered for each in replicated.undecided)]
-        if not answers or replicated.evidence:
+        unchecked = _unchecked(error.replicated)
+        if unchecked is None:
             raise
-        return Replicated(agreeing=(answers[0],), undecided=replicated.undecided, failures=replicated.failures)
+        return unchecked
+
+
+def _unchecked(replicated: Replicated) -> Replicated | None:
+    """What is handed out where nothing could be compared; ``None`` where nothing may be."""
+    answers = [*replicated.odd, *(each.delivered for each in replicated.undecided)]
+    if not answers or replicated.evidence:
+        return None
+    chosen = min(answers, key=_worth)
+    beside = [
+        Undecided(delivered=each, reason=compare(chosen.statement, each.statement).reason)
+        for each in replicated.odd
+        if each is not chosen
+    ]
+    return Replicated(agreeing=(chosen,), undecided=(*replicated.undecided, *beside), failures=replicated.failures)
+
+
+def _worth(delivered: Delivered) -> int:
+    """First what any other node can be held against, then what one of the same engine can, then the rest."""
+    if why_it_counts_for_nothing(delivered.statement):
+        return 2
+    return int(delivered.statement.predicate.verdict in BOUND_TO_THE_ENGINE)
 
 
 async def _record(ledger: Ledger, found: Found) -> PeerRecord:

@@ -30,14 +30,21 @@ class Deed(enum.StrEnum):
     """Its result was held against another one and was the same."""
     UNDECIDED = "undecided"
     """Its result was to be checked and could not be compared, or there was nobody to decide between two."""
+    DIFFERED = "differed"
+    """Others, or this machine, got another result on other engines: the engines differ, and trust is earned anew."""
     CONTRADICTED = "contradicted"
-    """A quorum of others gave another result, or this machine did, on another engine."""
+    """A quorum gave another result, and one of it on the same engine."""
     LIED = "lied"
     """Proven here: this machine got another result on the same engine, or the peer contradicted itself."""
     TIMED_OUT = "timed_out"
     """It fell silent, or had no result in time."""
     REFUSED = "refused"
     """It rejected the job, failed it, or sent what was not taken."""
+
+    @property
+    def counter(self) -> str:
+        """The field of a :class:`PeerRecord` that counts it."""
+        return (Deed.UNDECIDED if self is Deed.DIFFERED else self).value
 
 
 class Standing(enum.StrEnum):
@@ -62,7 +69,7 @@ class PeerRecord:
     timed_out: int = 0
     refused: int = 0
     streak: int = 0
-    """Agreements since the last contradiction."""
+    """Agreements since the last contradiction, difference or lie."""
     latency_seconds: float | None = None
     """Of a round trip, smoothed."""
     first_seen: float = 0.0
@@ -83,18 +90,18 @@ class PeerRecord:
         return (self.answered + 1) / (self.answered + self.timed_out + self.refused + 2)
 
     def after(self, deed: Deed, *, now: float, latency_seconds: float | None = None) -> PeerRecord:
-        """The record with one deed more. One contradiction or lie resets the streak to zero."""
+        """The record with one deed more. One contradiction, difference or lie resets the streak to zero."""
         streak = self.streak
         if deed is Deed.AGREED:
             streak += 1
-        elif deed in (Deed.CONTRADICTED, Deed.LIED):
+        elif deed in (Deed.DIFFERED, Deed.CONTRADICTED, Deed.LIED):
             streak = 0
         latency = self.latency_seconds
         if latency_seconds is not None:
             latency = latency_seconds if latency is None else latency + _LATENCY_WEIGHT * (latency_seconds - latency)
         return replace(
             self,
-            **{deed.value: getattr(self, deed.value) + 1},
+            **{deed.counter: getattr(self, deed.counter) + 1},
             streak=streak,
             latency_seconds=latency,
             first_seen=self.first_seen or now,

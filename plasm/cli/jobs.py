@@ -22,7 +22,7 @@ _ASK_SECONDS = 3
 _ASKED_AT_ONCE = 8
 _MOST_ASKED = 50
 _NOT_ASKED = "?"
-_ENDED_BADLY = {"UnknownJob": "kept no longer", "NodeFailed": "failed"}
+_ENDED_BADLY = {"UnknownJob": "kept no longer", "NodeFailed": "failed", "ModuleNotPrepared": "failed"}
 """By the reasons of the job protocol; other failures tell of the way to the node and not of the job."""
 
 

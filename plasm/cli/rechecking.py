@@ -131,9 +131,9 @@ def _deed(statement: Statement, done: Reexecuted, *, here: bool) -> Deed:
         case Answer.SAME:
             return Deed.AGREED
         case Answer.DIFFERENT if here:
-            # Between different engines the bits of a NaN may differ without a lie.
+            # Between different engines it is the engines that differ, and nobody need have lied.
             same = same_engine(statement.predicate.engine, done.rerun.statement.predicate.engine)
-            return Deed.LIED if same else Deed.CONTRADICTED
+            return Deed.LIED if same else Deed.DIFFERED
         case _:
             # Between two other nodes nobody has decided.
             return Deed.UNDECIDED
@@ -200,18 +200,26 @@ def _document(finding: Finding) -> dict[str, object]:
 
 
 def _lines(finding: Finding) -> list[str]:
-    lines = [f"✓ evidence: two signed receipts about job {finding.job_digest} contradict each other"]
+    how = "contradict each other" if finding.same_engine else "differ, on two engines"
+    lines = [f"✓ evidence: two signed receipts about job {finding.job_digest} {how}"]
     for statement, agreeing in zip(finding.statements, finding.agreeing, strict=True):
         said = statement.predicate
         beside = f"; {len(agreeing)} more agree: {', '.join(agreeing)}" if agreeing else ""
         lines.append(f"  {said.node} on {said.engine.name} {said.engine.version}: {said.result_digest}{beside}")
     lines.append(f"  they differ in {', '.join(finding.differs)}")
-    if finding.self_contradiction:
-        lines.append(f"  {finding.nodes[0]} contradicts itself: one of its statements is false")
-    elif finding.odd_one is not None:
-        lines.append(f"  {finding.odd_one} is the odd one; that is as much worth as the others are independent")
-    else:
-        lines.append("  one of the two is false; which one, running the job again tells")
+    lines.append(f"  {_conclusion(finding)}")
     if not finding.same_engine:
-        lines.append("  the engines differ: a program that writes out the bits of a NaN may do this without a lie")
+        lines.append("  WebAssembly leaves the bits of a NaN open, and an engine may compute wrong, without a lie")
     return lines
+
+
+def _conclusion(finding: Finding) -> str:
+    if finding.self_contradiction:
+        return f"{finding.nodes[0]} contradicts itself: one of its statements is false"
+    if finding.one_node:
+        return f"the two engines differ; that says nothing against {finding.nodes[0]}, which ran both"
+    if finding.odd_one is not None:
+        return f"{finding.odd_one} is the odd one; that is as much worth as the others are independent"
+    if finding.same_engine:
+        return "one of the two is false; which one, running the job again tells"
+    return "the two engines differ; that says nothing against either node"

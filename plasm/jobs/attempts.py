@@ -12,6 +12,7 @@ from plasm.errors import PlasmError
 from plasm.identity import InvalidIdentity, peer_of_address
 from plasm.jobs.conversation import AttemptFailed, Event, NodeSilent, Report
 from plasm.jobs.finding import describe_search, finding
+from plasm.jobs.messages import BLAMELESS
 from plasm.jobs.preference import Candidates, NoPreference, Preference
 from plasm.ports import Discovery, Found, PeerId, Topic
 
@@ -97,6 +98,8 @@ class Attempts(Generic[T]):
 
     async def _tell_failure(self, peer: PeerId) -> None:
         _, error = self._failures[-1]
+        if error.reason in BLAMELESS:
+            return
         if isinstance(error, NodeSilent):
             await self._preference.silent(peer)
         else:

@@ -38,6 +38,8 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     submitted: float
     deadline: float
     """The node does not promise to have the result after this."""
+    runtime: str | None = None
+    """The one that was asked for by name."""
 
     @property
     def peer(self) -> PeerId:

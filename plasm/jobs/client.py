@@ -144,6 +144,7 @@ class Client:
             nonce=bytes.fromhex(submitted.nonce),
             job=submitted.job,
             digest=submitted.job.digest(),
+            runtime=submitted.runtime,
         )
 
         async def ask(conversation: Conversation) -> Delivered:
@@ -271,6 +272,7 @@ class Client:
             addresses=found.addresses,
             nonce=submission.nonce.hex(),
             job=submission.job,
+            runtime=submission.runtime,
             name=name,
             submitted=now,
             deadline=now + submission.patience_seconds + accepted.keep_seconds,

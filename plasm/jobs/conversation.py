@@ -138,6 +138,8 @@ class Expected:
     job: Job
     digest: Digest
     """Of the job."""
+    runtime: str | None = None
+    """The one that was asked for by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,7 @@ class Conversation:
             )
             if isinstance(accepted, Rejected):
                 line = f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})"
-                raise AttemptFailed(line, MENDS.get(accepted.reason, ""))
+                raise AttemptFailed(line, MENDS.get(accepted.reason, ""), reason=accepted.reason)
             if not isinstance(accepted, Accepted) or accepted.job_id != expected.job_id:
                 raise _unexpected(accepted)
             report(Event(kind="accepted", node=self.node, detail=accepted.job_id))
@@ -241,6 +243,7 @@ class Conversation:
                     statement,
                     job=expected.job,
                     job_digest=expected.digest,
+                    runtime=expected.runtime,
                     nonce=expected.nonce,
                     client=expected.client,
                     outputs=outputs,
@@ -330,6 +333,7 @@ def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
         nonce=submission.nonce,
         job=submission.job,
         digest=digest,
+        runtime=submission.runtime,
     )
 
 

@@ -10,7 +10,7 @@ import anyio
 
 from plasm.jobs.manifest import digest_bytes
 from plasm.jobs.modules import read_module
-from plasm.jobs.receipt import make_statement, outputs_of, sign_receipt
+from plasm.jobs.receipt import ReceiptRefused, make_statement, outputs_of, sign_receipt
 from plasm.jobs.records import DONE, FAILED, Accepted, Ending
 from plasm.jobs.unprepared import Unprepared
 from plasm.ports import (
@@ -78,25 +78,32 @@ class Executor:
                 return Ending(state=FAILED, detail="its module is no longer stored on this node: offer it again")
             except (RuntimeFailed, StoreError) as error:
                 return Ending(state=FAILED, detail=str(error)[:500])
-        statement = make_statement(
-            job=accepted.job,
-            job_digest=accepted.digest,
-            outcome=outcome,
-            engine=runtime.engine,
-            isolation=runtime.isolation,
-            guards=guarded.guards if (guarded := self._guarded.get(accepted.runtime)) is not None else (),
-            node=self._node,
-            client=accepted.client,
-            nonce=accepted.nonce,
-            started=started,
-            finished=datetime.datetime.now(datetime.UTC),
-        )
+        return self._signed(accepted, runtime, outcome, started)
+
+    def _signed(self, accepted: Accepted, runtime: Runtime, outcome: Outcome, started: datetime.datetime) -> Ending:
+        try:
+            statement = make_statement(
+                job=accepted.job,
+                job_digest=accepted.digest,
+                outcome=outcome,
+                engine=runtime.engine,
+                isolation=runtime.isolation,
+                guards=guarded.guards if (guarded := self._guarded.get(accepted.runtime)) is not None else (),
+                node=self._node,
+                client=accepted.client,
+                nonce=accepted.nonce,
+                started=started,
+                finished=datetime.datetime.now(datetime.UTC),
+            )
+            receipt = sign_receipt(statement, self._signer, self._node)
+        except ReceiptRefused as error:
+            return Ending(state=FAILED, detail=f"no receipt can state what its runtime says: {error}"[:500])
         return Ending(
             state=DONE,
             verdict=outcome.verdict,
             exit_code=outcome.exit_code,
             outputs=outputs_of(outcome),
-            receipt=sign_receipt(statement, self._signer, self._node),
+            receipt=receipt,
             detail=outcome.detail[:500],
         )
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from plasm.jobs.paths import MAX_PATH_BYTES, InvalidPath, check_path
+from plasm.jobs.paths import MAX_PATH_BYTES, InvalidPath, check_no_file_in_place_of_a_folder, check_path
 from plasm.ports import Digest, Limits, PeerId
 
 MAX_ARGUMENTS = 256
@@ -130,9 +130,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for path, following in itertools.pairwise(paths):
             if path >= following:
                 raise InvalidJob("the input files are not sorted by path, each path once")
-        folders = {path[:at] for path in paths for at, byte in enumerate(path) if byte == 0x2F}
-        if not folders.isdisjoint(paths):
-            raise InvalidJob("an input file stands where another one needs a folder")
+        try:
+            check_no_file_in_place_of_a_folder(paths)
+        except InvalidPath as error:
+            raise InvalidJob(f"an input file: {error}") from None
         if sum(file.size for file in self.inputs) > MAX_INPUT_BYTES:
             raise InvalidJob(f"the input files hold more than {MAX_INPUT_BYTES} bytes")
 

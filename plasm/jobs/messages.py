@@ -1,7 +1,8 @@
 """The messages of ``/phase/job/1``: MessagePack maps with a ``type``, one to a frame (``specs/job-protocol.md``).
 
 Every field has a bound that msgspec checks while it decodes; unknown members are ignored, so that a later minor
-revision may add some.
+revision may add some. What msgspec takes and the text does not, a member that stands twice in a map, is looked for
+afterwards: :func:`decode_request` and :func:`decode_reply` are the only ways in.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ INLINE_BYTES = 64 * 1024
 JobId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Line = Annotated[str, msgspec.Meta(max_length=1024)]
 Inline = Annotated[bytes, msgspec.Meta(max_length=INLINE_BYTES)]
 
@@ -39,8 +41,20 @@ REASONS = (
     "QuotaExceeded",
     "ShuttingDown",
     "ModuleNotFound",
+    "ModuleNotPrepared",
 )
 """Why an offer is rejected. The first five are the ones that users of Phase know."""
+FAILURES = (
+    "UnknownJob",
+    "NotFinished",
+    "Cancelled",
+    "NodeFailed",
+    "ModuleNotPrepared",
+    "BadTransfer",
+)
+"""Why a request could not be met."""
+BLAMELESS = frozenset({"ModuleNotPrepared"})
+"""Failures that are no fault of the node that any other could confirm: it is not remembered for them."""
 
 
 class ProtocolViolation(Exception):
@@ -106,7 +120,7 @@ class Describe(Request, frozen=True, kw_only=True):
 class Piece(Message, frozen=True, kw_only=True):
     """Bulk bytes, in order: of the module, then of the input; of the outputs."""
 
-    data: Annotated[bytes, msgspec.Meta(max_length=MAX_CHUNK)]
+    data: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_CHUNK)]
 
 
 class Accepted(Message, frozen=True, kw_only=True):
@@ -115,8 +129,8 @@ class Accepted(Message, frozen=True, kw_only=True):
     job_id: JobId
     needs: Annotated[tuple[Name, ...], msgspec.Meta(max_length=2)] = ()
     """Of ``module`` and ``input``."""
-    estimated_start_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
-    keep_seconds: Annotated[int, msgspec.Meta(ge=0)] = 0
+    estimated_start_seconds: Whole = 0
+    keep_seconds: Whole = 0
     """For how long after its end the node promises to keep the result."""
 
 
@@ -131,7 +145,7 @@ class Progress(Message, frozen=True, kw_only=True):
     """``queued`` (behind `ahead` others), ``compiling`` or ``running``."""
 
     state: Name
-    ahead: Annotated[int, msgspec.Meta(ge=0)] = 0
+    ahead: Whole = 0
 
 
 class Result(Message, frozen=True, kw_only=True):
@@ -151,7 +165,7 @@ class Cancelled(Message, frozen=True, kw_only=True):
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """The request could not be met: ``UnknownJob``, ``NotFinished``, ``Cancelled``, ``NodeFailed``, ``BadTransfer``."""
+    """The request could not be met; `reason` is one of :data:`FAILURES`."""
 
     reason: Name
     detail: Line = ""
@@ -171,9 +185,9 @@ class Description(Message, frozen=True, kw_only=True):
     runtimes: Annotated[tuple[Name, ...], msgspec.Meta(max_length=32)]
     slots: Annotated[int, msgspec.Meta(ge=0, le=65536)]
     free: Annotated[int, msgspec.Meta(ge=0, le=65536)]
-    queued: Annotated[int, msgspec.Meta(ge=0)]
-    memory_mb: Annotated[int, msgspec.Meta(ge=0)]
-    max_timeout_seconds: Annotated[int, msgspec.Meta(ge=0)]
+    queued: Whole
+    memory_mb: Whole
+    max_timeout_seconds: Whole
 
 
 AnyRequest = Offer | Fetch | Cancel | Describe
@@ -181,6 +195,8 @@ AnyReply = Accepted | Rejected | Progress | Result | Cancelled | Failed | Unsupp
 
 _requests: msgspec.msgpack.Decoder[AnyRequest | Piece] = msgspec.msgpack.Decoder(AnyRequest | Piece)
 _replies: msgspec.msgpack.Decoder[AnyReply] = msgspec.msgpack.Decoder(AnyReply)
+_maps: msgspec.msgpack.Decoder[dict[str, msgspec.Raw]] = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_lists_of_maps: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -196,26 +212,75 @@ def encode(message: Message) -> bytes:
 def decode_request(body: bytes) -> AnyRequest | Piece:
     """Raises :exc:`UnsupportedVersion` or :exc:`ProtocolViolation`."""
     try:
-        return _requests.decode(body)
+        request = _requests.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if _version_of(body) != VERSION:
             raise UnsupportedVersion from None
         raise ProtocolViolation(f"not a request: {_plain(error)}") from None
+    _refuse_members_that_stand_twice(request, body)
+    return request
 
 
 def decode_reply(body: bytes) -> AnyReply:
     """Raises :exc:`ProtocolViolation`."""
     try:
-        return _replies.decode(body)
+        reply = _replies.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ProtocolViolation(f"not a reply: {_plain(error)}") from None
+    _refuse_members_that_stand_twice(reply, body)
+    return reply
+
+
+def _refuse_members_that_stand_twice(message: Message, body: bytes) -> None:
+    """Looks into each map that the text describes, and into none that it does not know."""
+    if not isinstance(message, Piece) and _encoder.encode(message) == body:
+        # What is written here holds each member once, and this is how nearly all that arrives was written.
+        return
+    try:
+        members = _members(body)
+        if isinstance(message, Offer):
+            job = _members(members["job"])
+            _members(job["manifest"])
+            if message.job.env:
+                _members(job["env"])
+            if message.job.inputs:
+                _members_of_each(job["inputs"])
+        elif isinstance(message, Result) and message.outputs:
+            _members_of_each(members["outputs"])
+    except msgspec.MsgspecError as error:
+        raise ProtocolViolation(f"not a message: {_plain(error)}") from None
+
+
+def _members_of_each(packed: msgspec.Raw) -> None:
+    for each in _lists_of_maps.decode(packed):
+        _members(each)
+
+
+def _members(packed: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    members = _maps.decode(packed)
+    if len(members) != _number_of_members(memoryview(packed)):
+        raise ProtocolViolation("a member stands twice in a map")
+    return members
+
+
+def _number_of_members(packed: memoryview) -> int:
+    """How many members a map says that it has (MessagePack: fixmap, map 16, map 32)."""
+    match packed[0]:
+        case 0xDE:
+            return int.from_bytes(packed[1:3], "big")
+        case 0xDF:
+            return int.from_bytes(packed[1:5], "big")
+        case short:
+            return short & 0x0F
 
 
 def _version_of(body: bytes) -> int:
     try:
-        return msgspec.msgpack.decode(body, type=_Versioned).version
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        version = msgspec.msgpack.decode(body, type=_Versioned).version
+        _members(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError, ProtocolViolation):
         return VERSION
+    return version
 
 
 def _plain(error: BaseException) -> str:

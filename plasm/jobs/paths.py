@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 
@@ -26,3 +28,10 @@ def check_path(path: str, max_bytes: int = MAX_PATH_BYTES) -> bytes:
         if len(component) > MAX_COMPONENT_BYTES:
             raise InvalidPath(f"a component of a path has more than {MAX_COMPONENT_BYTES} bytes")
     return encoded
+
+
+def check_no_file_in_place_of_a_folder(paths: Collection[bytes]) -> None:
+    """Refuse `a` beside `a/b`: no file system holds both. Raises :exc:`InvalidPath`."""
+    folders = {path[:at] for path in paths for at, byte in enumerate(path) if byte == 0x2F}
+    if not folders.isdisjoint(paths):
+        raise InvalidPath("a file stands where another one needs a folder")

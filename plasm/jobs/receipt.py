@@ -12,29 +12,54 @@ import binascii
 import datetime
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from plasm.errors import one_line
-from plasm.identity import InvalidIdentity, public_key
+from plasm.identity import InvalidIdentity, has_small_order, peer_key
 from plasm.jobs.manifest import DigestText, Job, canonical_json, result_digest, sha256
-from plasm.jobs.outputs import OUT_PREFIX, STDERR, STDOUT
-from plasm.jobs.paths import InvalidPath, check_path
+from plasm.jobs.outputs import OUT_PREFIX, STDERR, STDOUT, check_names
+from plasm.jobs.paths import InvalidPath
 from plasm.ports import Digest, Engine, Outcome, PeerId, Signer, Verdict
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "urn:phase:receipt:1"
 MAX_OUT_FILES = 256
-MAX_OUT_PATH_BYTES = 200
 MAX_RECEIPT_BYTES = 256 * 1024
+MAX_COUNT: Final = 2**53 - 1
+"""The largest integer that every reader of JSON keeps."""
 
 Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=256)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+AsciiName = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,256}\Z")]
+"""Members of other names are sorted differently by UTF-8 and by RFC 8785, which counts in UTF-16."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Moment = Annotated[
+    str,
+    msgspec.Meta(pattern=r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"),
+]
+"""RFC 3339, UTC, six digits of a second; that the day exists is checked beside it."""
+Trap = Literal[
+    "unreachable",
+    "memory_out_of_bounds",
+    "table_out_of_bounds",
+    "indirect_call_to_null",
+    "bad_signature",
+    "integer_overflow",
+    "integer_division_by_zero",
+    "bad_conversion_to_integer",
+    "null_reference",
+    "heap_misaligned",
+    "allocation_too_large",
+    "uncaught_exception",
+    "stack_overflow",
+    "other",
+]
+TRAPS: Final[frozenset[str]] = frozenset(get_args(Trap))
 
 
 class ReceiptRefused(Exception):
@@ -61,7 +86,7 @@ class Subject(_Part, frozen=True, kw_only=True):
 class EngineClaim(_Part, frozen=True, kw_only=True):
     """What ran the code."""
 
-    configuration: dict[Text, Text | Count | bool]
+    configuration: dict[AsciiName, Text | Count | bool]
     name: Text
     version: Text
 
@@ -94,7 +119,7 @@ class Predicate(_Part, frozen=True, kw_only=True):
     client: Text
     engine: EngineClaim
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
-    finished_at: Text
+    finished_at: Moment
     guards: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)]
     input_digest: DigestText
     isolation: Text
@@ -105,9 +130,9 @@ class Predicate(_Part, frozen=True, kw_only=True):
     nonce: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
     reproducible: bool
     result_digest: DigestText
-    started_at: Text
+    started_at: Moment
     stdin_digest: DigestText
-    trap: Text | None
+    trap: Trap | None
     usage: UsageClaim
     verdict: Verdict
 
@@ -188,9 +213,13 @@ def make_statement(
 ) -> Statement:
     """What `node` says about `outcome`. `started` and `finished` are aware datetimes.
 
-    `job_digest` is that of `job`, for whoever has computed it already.
+    What a run used and no receipt can hold is not measured, or the most that one holds; a trap that has no name there
+    is ``other``; a clock that was set back while the job ran has it end when it began. `job_digest` is that of `job`,
+    for whoever has computed it already. Raises :exc:`ReceiptRefused` for outputs that no receipt may name.
     """
-    outputs = {name: sha256(content) for name, content in outputs_of(outcome).items()}
+    contents = outputs_of(outcome)
+    _check_names([*contents])
+    outputs = {name: sha256(content) for name, content in contents.items()}
     usage = outcome.usage
     return Statement(
         subject=tuple(
@@ -201,7 +230,7 @@ def make_statement(
             client=client,
             engine=EngineClaim(name=engine.name, version=engine.version, configuration=dict(engine.configuration)),
             exit_code=outcome.exit_code,
-            finished_at=_timestamp(finished),
+            finished_at=_timestamp(max(started, finished)),
             guards=tuple(guards),
             input_digest=input_digest(job),
             isolation=outcome.isolation or isolation,
@@ -214,13 +243,13 @@ def make_statement(
             result_digest=result_digest(outcome.verdict, outcome.exit_code, outputs),
             started_at=_timestamp(started),
             stdin_digest=job.stdin,
-            trap=outcome.trap,
+            trap=_trap(outcome.trap),
             usage=UsageClaim(
-                cpu_microseconds=round(usage.cpu_seconds * 1e6),
-                fuel=usage.fuel,
-                peak_memory_bytes=usage.peak_memory_bytes,
-                peak_process_bytes=usage.peak_process_bytes,
-                wall_microseconds=round(usage.wall_seconds * 1e6),
+                cpu_microseconds=_microseconds(usage.cpu_seconds),
+                fuel=_counted(usage.fuel),
+                peak_memory_bytes=_counted(usage.peak_memory_bytes),
+                peak_process_bytes=_counted(usage.peak_process_bytes),
+                wall_microseconds=_microseconds(usage.wall_seconds),
             ),
             verdict=outcome.verdict,
         ),
@@ -228,8 +257,19 @@ def make_statement(
 
 
 def sign_receipt(statement: Statement, signer: Signer, node: PeerId) -> bytes:
-    """The receipt: the canonical envelope, signed. Raises :exc:`~plasm.ports.SignerError`."""
-    return sign_payload(_encode_statement(statement), signer, node)
+    """The receipt: the canonical envelope, signed.
+
+    Nothing is signed that :func:`verify_receipt` would refuse: raises :exc:`ReceiptRefused` then, and
+    :exc:`~plasm.ports.SignerError`.
+    """
+    try:
+        payload = _encode_statement(statement)
+    except (TypeError, ValueError):
+        raise ReceiptRefused("the statement cannot be written as JSON in UTF-8") from None
+    _read_statement(payload, node)
+    receipt = sign_payload(payload, signer, node)
+    _check_size(receipt)
+    return receipt
 
 
 def sign_payload(payload: bytes, signer: Signer, keyid: PeerId) -> bytes:
@@ -255,13 +295,21 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
     signature = opened.signatures[0]
     if signature.keyid != node:
         raise ReceiptRefused(f"signed by {one_line(signature.keyid)}, expected {node}")
-    payload = _strict_base64(opened.payload)
+    payload, sig = _strict_base64(opened.payload), _strict_base64(signature.sig)
     try:
-        _key_of(node).verify(_strict_base64(signature.sig), pre_authentication_encoding(PAYLOAD_TYPE, payload))
+        if has_small_order(sig[:32]):
+            # A reader built on libsodium refuses it, so none takes it; no signer makes one but on purpose.
+            raise InvalidSignature
+        _key_of(node).verify(sig, pre_authentication_encoding(PAYLOAD_TYPE, payload))
     except InvalidSignature:
         raise ReceiptRefused(f"the signature is not one of {node} over this statement") from None
-    except (InvalidIdentity, ValueError):
-        raise ReceiptRefused(f"{one_line(node)} does not name an Ed25519 key") from None
+    except InvalidIdentity:
+        raise ReceiptRefused(f"{one_line(node)} is not the peer ID of an Ed25519 key") from None
+    return _read_statement(payload, node)
+
+
+def _read_statement(payload: bytes, node: PeerId) -> Statement:
+    """The one reader of statements. Raises :exc:`ReceiptRefused`."""
     try:
         statement = _statements.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -274,7 +322,7 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
 
 @lru_cache(maxsize=256)
 def _key_of(node: PeerId) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(public_key(node))
+    return Ed25519PublicKey.from_public_bytes(peer_key(node))
 
 
 def hold_against(
@@ -282,6 +330,7 @@ def hold_against(
     *,
     job: Job | None = None,
     job_digest: Digest | None = None,
+    runtime: str | None = None,
     nonce: bytes | None = None,
     client: PeerId | None = None,
     module: Digest | None = None,
@@ -292,7 +341,8 @@ def hold_against(
 ) -> None:
     """Refuse a proven statement that is about something else than what is given. Raises :exc:`ReceiptRefused`.
 
-    `job_digest` is that of `job`, for whoever has computed it already.
+    `job_digest` is that of `job`, for whoever has computed it already. `runtime` is the one that was asked for by name.
+    What the job settles is not taken from the node: whether its outcome can be repeated, and which limits it has.
     """
     predicate = statement.predicate
     checks: list[tuple[str, object, object]] = []
@@ -302,6 +352,8 @@ def hold_against(
         checks.append(("input", predicate.input_digest, input_digest(job)))
         checks.append(("standard input", predicate.stdin_digest, job.stdin))
         checks.append(("limits", predicate.limits, _limits(job)))
+    if runtime is not None:
+        checks.append(("runtime", predicate.engine.name, runtime))
     if nonce is not None:
         checks.append(("nonce", predicate.nonce, nonce.hex()))
     if client is not None:
@@ -321,6 +373,15 @@ def hold_against(
     for what, said, expected in checks:
         if said != expected:
             raise ReceiptRefused(f"the receipt is for another {what}")
+    if job is not None:
+        _check_what_the_job_settles(predicate, job)
+
+
+def _check_what_the_job_settles(predicate: Predicate, job: Job) -> None:
+    if not predicate.reproducible and predicate.verdict.repeatable and not job.manifest.capabilities:
+        raise ReceiptRefused("the node calls an outcome not reproducible that any other run of this job must repeat")
+    if predicate.verdict is Verdict.OUT_OF_FUEL and job.manifest.fuel is None:
+        raise ReceiptRefused("the node says that the job used up its fuel, of which it had no limit")
 
 
 def _limits(job: Job) -> LimitsClaim:
@@ -339,12 +400,15 @@ def _limits(job: Job) -> LimitsClaim:
 def _check_consistency(statement: Statement, node: PeerId) -> None:
     predicate = statement.predicate
     names = [subject.name for subject in statement.subject]
-    if names != sorted(set(names)) or not {"stderr", "stdout"} <= set(names):
-        raise ReceiptRefused("the outputs are not stderr, stdout and files of /out, each once and in order")
-    for name in names:
-        _check_output_name(name)
+    if names != sorted(names):
+        raise ReceiptRefused("the outputs are not in order")
+    _check_names(names)
     if predicate.node != node:
         raise ReceiptRefused("the statement names another node than the one that signed it")
+    try:
+        peer_key(predicate.client)
+    except InvalidIdentity:
+        raise ReceiptRefused("the client is not the peer ID of an Ed25519 key") from None
     outputs = statement.digests
     if predicate.result_digest != result_digest(predicate.verdict, predicate.exit_code, outputs):
         raise ReceiptRefused("the result digest is not that of verdict, exit code and outputs")
@@ -352,22 +416,30 @@ def _check_consistency(statement: Statement, node: PeerId) -> None:
         raise ReceiptRefused("an exit code goes with the verdict exited and with no other")
     if predicate.trap is not None and predicate.verdict is not Verdict.TRAPPED:
         raise ReceiptRefused("a trap goes with the verdict trapped and with no other")
+    if predicate.reproducible and not predicate.verdict.repeatable:
+        raise ReceiptRefused(f"the verdict {predicate.verdict.value} is not one that another run must repeat")
+    _check_times(predicate.started_at, predicate.finished_at)
 
 
-def _check_output_name(name: str) -> None:
-    if name in ("stderr", "stdout"):
-        return
+def _check_names(names: Sequence[str]) -> None:
     try:
-        if not name.startswith(OUT_PREFIX):
-            raise InvalidPath("it is not below out/")
-        check_path(name.removeprefix(OUT_PREFIX), MAX_OUT_PATH_BYTES)
+        check_names(names)
     except InvalidPath as error:
-        raise ReceiptRefused(f"an output's name is none: {error}") from None
+        raise ReceiptRefused(f"invalid name of an output: {error}") from None
+
+
+def _check_times(started: str, finished: str) -> None:
+    try:
+        for moment in (started, finished):
+            datetime.datetime.fromisoformat(moment)
+    except ValueError:
+        raise ReceiptRefused("a time is one that no clock shows") from None
+    if finished < started:
+        raise ReceiptRefused("the job ended before it began")
 
 
 def _open_envelope(envelope: bytes) -> _Envelope:
-    if len(envelope) > MAX_RECEIPT_BYTES:
-        raise ReceiptRefused(f"a receipt of {len(envelope)} bytes is over the cap of {MAX_RECEIPT_BYTES}")
+    _check_size(envelope)
     try:
         opened = _envelopes.decode(envelope)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -377,6 +449,11 @@ def _open_envelope(envelope: bytes) -> _Envelope:
     if _encode_envelope(opened) != envelope:
         raise ReceiptRefused("the envelope is not in canonical form")
     return opened
+
+
+def _check_size(envelope: bytes) -> None:
+    if len(envelope) > MAX_RECEIPT_BYTES:
+        raise ReceiptRefused(f"a receipt of {len(envelope)} bytes is over the cap of {MAX_RECEIPT_BYTES}")
 
 
 def _strict_base64(text: str) -> bytes:
@@ -399,3 +476,16 @@ def _encode_statement(statement: Statement) -> bytes:
 
 def _timestamp(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _trap(name: str | None) -> Any:
+    return name if name is None or name in TRAPS else "other"
+
+
+def _counted(count: int | None) -> int | None:
+    return count if count is None or 0 <= count <= MAX_COUNT else None
+
+
+def _microseconds(seconds: float) -> int:
+    # Not a number compares false, and is nothing.
+    return round(min(seconds * 1e6, MAX_COUNT)) if seconds > 0 else 0

@@ -15,5 +15,6 @@ MENDS: Final[Mapping[str, str]] = {
     "QuotaExceeded": "wait for your jobs there to end or cancel them (plasm jobs), or name another node",
     "ShuttingDown": "try again when it is back, or name another node",
     "ModuleNotFound": "give the module as a file, or name a node with a store that has it",
+    "ModuleNotPrepared": "name a node that takes more time and memory to compile, or give it a smaller module",
 }
 """For each of :data:`plasm.jobs.messages.REASONS`."""

@@ -32,6 +32,23 @@ SEEDS = {
     "32 bytes of 01, the node of the receipts": "01" * 32,
     "32 bytes of 02, the client of the receipts": "02" * 32,
 }
+NO_KEYS = {
+    "0100000000000000000000000000000000000000000000000000000000000000": "order 1",
+    "0100000000000000000000000000000000000000000000000000000000000080": "order 1, with the sign of an x that is 0",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "order 2",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": "order 2, with the sign of an x that is 0",
+    "0000000000000000000000000000000000000000000000000000000000000000": "order 4",
+    "0000000000000000000000000000000000000000000000000000000000000080": "order 4",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05": "order 8",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85": "order 8",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a": "order 8",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa": "order 8",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "y is p: order 4, in its longer form",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "y is p + 1: order 1, in its longer form",
+    "f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f": "y is p + 3: a longer form of another point",
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": "y is p + 18: a longer form of another point",
+}
+"""Public keys for which anybody can sign, and such as have a shorter encoding (RFC 8032, section 5.1.3)."""
 EMPTY = sha256(b"")
 NO_PATHS = {
     "": "an input file without a path",
@@ -88,12 +105,15 @@ def identities() -> dict[str, Any]:
         ("did:web:example.org", "another DID method"),
         (raw.hex(), "the public key in hexadecimal"),
     ]
+    invalid += [(base58_encode(prefix + bytes.fromhex(key)), why) for key, why in NO_KEYS.items()]
+    invalid.append(("did:key:z" + base58_encode(b"\xed\x01\1" + bytes(31)), "the did:key of a key of order 1"))
     good = [f"/ip4/127.0.0.1/tcp/4001/p2p/{name}", f"/ip6/::1/tcp/4001/p2p/{name}"]
     bad = [
         ("/ip4/127.0.0.1/tcp/4001", "names no peer"),
         (f"/ip4/127.0.0.1/tcp/4001/p2p/{name}/", "ends in a slash"),
         (f"ip4/127.0.0.1/tcp/4001/p2p/{name}", "does not begin with a slash"),
         (f"/p2p/{name}", "names no place"),
+        (f"/ip4/127.0.0.1/tcp/4001/p2p/{did}", "names its peer by a did:key"),
         ("/ip4/127.0.0.1/tcp/4001/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", "names no Ed25519 key"),
     ]
     return {
@@ -161,6 +181,11 @@ def jobs() -> dict[str, Any]:
         stdin=sha256(b"Hello, World"),
         inputs=input_files({"data/b.csv": b"1,2\n", "a": b"", "data/Grüße": b"x", "Ｚ": b"1", "😀": b"2"}),
     )
+    escapes = Job(
+        manifest=Manifest(module_hash=module),
+        args=("<script>&amp;</script>", "\u2028\u2029", "\u007f\u0080\u00ad\ufeff", "\x1f\x0b", "/"),
+        env={"<&>": "\u2028"},
+    )
     valid = [
         {
             "name": name,
@@ -169,7 +194,11 @@ def jobs() -> dict[str, Any]:
             "digest": job.digest(),
             "input_digest": input_digest(job),
         }
-        for name, job in {"all defaults": plain, "everything set": rich}.items()
+        for name, job in {
+            "all defaults": plain,
+            "everything set": rich,
+            "texts that some encoders of JSON write as escapes: < > & U+2028 U+2029": escapes,
+        }.items()
     ]
     good: dict[str, Any] = as_json(plain)
     manifest = good["manifest"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from receipt_vectors import CLIENT
 
-from plasm.identity import peer_id
 from plasm.jobs.framing import MAX_CHUNK
 from plasm.jobs.manifest import Job, Manifest, job_id, sha256
 from plasm.jobs.messages import (
@@ -30,7 +30,7 @@ from plasm.ports import Digest
 
 MODULE = b"\0asm\1\0\0\0"
 JOB = Job(manifest=Manifest(module_hash=sha256(MODULE)), args=("a",), env={"k": "v"}, stdin=sha256(b"in"))
-ID = job_id(peer_id(bytes(32)), bytes(16), Digest(JOB.digest()))
+ID = job_id(CLIENT.peer, bytes(16), Digest(JOB.digest()))
 OFFER = Offer(job=JOB, digest=JOB.digest(), nonce=bytes(16), module_size=len(MODULE), input_size=2, input=b"in")
 
 REQUESTS: dict[str, Message] = {
@@ -71,6 +71,7 @@ REPLIES: dict[str, Message] = {
         detail="trap: unreachable",
     ),
     "cancelled": Cancelled(job_id=ID),
+    "a module that this node cannot prepare": Failed(reason="ModuleNotPrepared", detail="it took longer than 60 s"),
     "failed": Failed(reason="UnknownJob", detail="never accepted, or kept no longer"),
     "unsupported": Unsupported(),
     "a description": Description(
@@ -103,6 +104,14 @@ def messages() -> dict[str, Any]:
         ("other versions", {"type": "unsupported", "versions": [2, 3]}),
         ("a member that is not known yet", {"type": "cancelled", "job_id": ID, "later": 1}),
     ]
+    file = {"path": "a", "digest": sha256(b""), "size": 0}
+    twice = _map(file, size=0)
+    longer = (
+        "numbers and lengths in longer forms than they need",
+        {"type": "fetch", "version": 1, "job_id": ID, "wait": False},
+        b"\xdf\0\0\0\4\xd9\4type\xda\0\5fetch\xdb\0\0\0\7version\xd3\0\0\0\0\0\0\0\1"
+        b"\xa6job_id\xda\0\x20" + ID.encode() + b"\xa4wait\xc2",
+    )
     bad_requests: list[tuple[str, Any]] = [
         ("no map", [1, 2]),
         ("no type", {"version": 1}),
@@ -124,6 +133,9 @@ def messages() -> dict[str, Any]:
         ("a runtime's name of 65 characters", offer | {"runtime": "w" * 65}),
         ("an unknown member in the job", offer | {"job": offer["job"] | {"extra": 1}}),
         ("a piece that is text", {"type": "piece", "data": "text"}),
+        ("a piece that is empty", {"type": "piece", "data": b""}),
+        ("null where it is not allowed", offer | {"input_size": None}),
+        ("a version that is a boolean", describe | {"version": True}),
         ("a piece that is too large", {"type": "piece", "data": bytes(MAX_CHUNK + 1)}),
     ]
     raw_requests = [
@@ -133,6 +145,34 @@ def messages() -> dict[str, Any]:
         ("something after the map", msgspec.msgpack.encode(describe) + b"\0"),
         ("a text that is not UTF-8", b"\x81\xa4type\xa8descri\xff\xff"),
         ("arrays in arrays", b"\x91" * 2000),
+        ("a member twice", _map(fetch, job_id="0" * 32)),
+        ("a member twice with the same value", _map(fetch, job_id=ID)),
+        ("the type twice", _map(describe, type="describe")),
+        ("the version twice", _map({"type": "dance", "version": 2}, version=2)),
+        ("a member that is not known twice", _map(describe | {"later": 1}, later=2)),
+        ("a member twice in the job", _map(offer, "job", _map(offer["job"], stdin=sha256(b"")))),
+        (
+            "a member twice in the manifest",
+            _map(offer, "job", _map(offer["job"], "manifest", _map(offer["job"]["manifest"], memory_mb=1))),
+        ),
+        ("a variable twice", _map(offer, "job", _map(offer["job"], "env", _map({"k": "v"}, k="w")))),
+        ("a member twice in an input file", _map(offer, "job", _map(offer["job"], "inputs", b"\x91" + twice))),
+        ("a member whose name is bytes", b"\x83\xa4type\xa8describe\xa7version\x01\xc4\x05later\x01"),
+        ("a member whose name is a number", b"\x83\xa4type\xa8describe\xa7version\x01\x07\x01"),
+        ("a member whose name is not UTF-8", b"\x83\xa4type\xa8describe\xa7version\x01\xa1\xff\x01"),
+        ("a type that is bytes", b"\x81\xa4type\xc4\x08describe"),
+        ("an extension type where a number is due", b"\x82\xa4type\xa8describe\xa7version\xd4\x00\x01"),
+    ]
+    raw_replies = [
+        ("a member twice", _map({"type": "cancelled", "job_id": ID}, job_id=ID)),
+        (
+            "a member twice in an output",
+            _map(
+                {"type": "result", "job_id": ID, "receipt": b"{}"},
+                "outputs",
+                b"\x91" + _map({"name": "stdout", "size": 0}, size=1),
+            ),
+        ),
     ]
     bad_replies: list[tuple[str, Any]] = [
         ("a request, sent by a node", describe),
@@ -147,12 +187,14 @@ def messages() -> dict[str, Any]:
             {"type": "result", "job_id": ID, "receipt": b"", "outputs": [{"name": "stdout", "size": 2**40 + 1}]},
         ),
         ("a detail of 1025 characters", {"type": "failed", "reason": "NodeFailed", "detail": "x" * 1025}),
+        ("a number of 2^53", {"type": "accepted", "job_id": ID, "keep_seconds": 2**53}),
         ("more than two needs", {"type": "accepted", "job_id": ID, "needs": ["module", "input", "more"]}),
     ]
     return {
         "requests": {
             "valid": [_entry(name, _plain(message)) for name, message in REQUESTS.items()]
-            + [_entry(name, decoded) for name, decoded in more_requests],
+            + [_entry(name, decoded) for name, decoded in more_requests]
+            + [{"name": longer[0], "decoded": longer[1], "hex": longer[2].hex()}],
             "unsupported": [
                 _entry("a known request of another version", {"type": "describe", "version": 2}),
                 _entry("an unknown request of another version", {"type": "dance", "version": 0}),
@@ -163,9 +205,20 @@ def messages() -> dict[str, Any]:
         "replies": {
             "valid": [_entry(name, _plain(message)) for name, message in REPLIES.items()]
             + [_entry(name, decoded) for name, decoded in more_replies],
-            "invalid": [_refused(name, msgspec.msgpack.encode(body)) for name, body in bad_replies],
+            "invalid": [_refused(name, msgspec.msgpack.encode(body)) for name, body in bad_replies]
+            + [_refused(name, body) for name, body in raw_replies],
         },
     }
+
+
+def _map(members: dict[str, Any], name: str = "", packed: bytes = b"", **twice: Any) -> bytes:
+    """A map of these members, with `name` replaced by what is packed already and `twice` added once more."""
+    rest = {each: value for each, value in members.items() if each != name}
+    pairs = [*rest.items(), *twice.items()]
+    body = b"".join(msgspec.msgpack.encode(each) + msgspec.msgpack.encode(value) for each, value in pairs)
+    if name:
+        body += msgspec.msgpack.encode(name) + packed
+    return bytes([0x80 + len(pairs) + bool(name)]) + body
 
 
 def _plain(message: Message) -> dict[str, Any]:

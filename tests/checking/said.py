@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 
+from plasm.checking.comparing import KNOWN_RULES
 from plasm.jobs.conversation import Delivered, Submission
 from plasm.jobs.manifest import Job, Manifest, sha256
 from plasm.jobs.receipt import Statement, make_statement, outputs_of, sign_receipt, verify_receipt
@@ -16,8 +17,8 @@ JOB = Job(manifest=Manifest(module_hash=sha256(MODULE)), stdin=sha256(STDIN))
 OTHER_JOB = Job(manifest=Manifest(module_hash=sha256(b"another module")))
 SUBMISSION = Submission(job=JOB, module=MODULE, stdin=STDIN)
 CLIENT = FakeSigner(100).peer
-ENGINE = Engine(name="wasmtime", version="50.0.1", configuration={"fuel": True, "wasi": "plasm-preview1/1"})
-OTHER_ENGINE = Engine(name="v8", version="20", configuration={"wasi": "plasm-preview1/1"})
+ENGINE = Engine(name="wasmtime", version="50.0.1", configuration={"fuel": True, "wasi": KNOWN_RULES})
+OTHER_ENGINE = Engine(name="v8", version="20", configuration={"wasi": KNOWN_RULES})
 STARTED = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
 

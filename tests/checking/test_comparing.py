@@ -110,7 +110,7 @@ def test_a_trap_that_depends_on_the_machine_is_not_comparable(trap, engine):
 
 
 def test_engines_whose_clock_and_random_follow_other_rules_are_not_comparable():
-    other = replace(OTHER_ENGINE, configuration={"wasi": "plasm-preview1/2"})
+    other = replace(OTHER_ENGINE, configuration={"wasi": "other/1"})
     assert "different rules" in both_ways(statement(), statement(by=2, engine=other)).reason
 
 

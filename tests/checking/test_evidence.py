@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -63,14 +64,49 @@ def test_the_file_is_canonical_json_with_the_receipts_as_they_are():
 
 
 def test_a_third_node_that_agrees_says_which_one_is_odd():
-    assert check_evidence(EVIDENCE).odd_one == node(2)
-    other_side = make_evidence(TRUE, LIE, [receipt(exited(b"lie"), by=3)])
+    lie = receipt(exited(b"lie"), by=2)
+    assert check_evidence(make_evidence(TRUE, lie, [THIRD])).odd_one == node(2)
+    other_side = make_evidence(TRUE, lie, [receipt(exited(b"lie"), by=3, engine=OTHER_ENGINE)])
     assert check_evidence(other_side).odd_one == node(1)
+
+
+def test_nodes_of_another_engine_name_no_odd_one():
+    assert check_evidence(EVIDENCE).odd_one is None
+    other_side = make_evidence(TRUE, LIE, [receipt(exited(b"lie"), by=3, engine=OTHER_ENGINE)])
+    assert check_evidence(other_side).odd_one is None
+
+
+def test_a_third_node_of_the_odd_ones_own_engine_names_it():
+    third = receipt(exited(b"true"), by=3, engine=OTHER_ENGINE)
+    assert check_evidence(make_evidence(TRUE, LIE, [third])).odd_one == node(2)
 
 
 def test_thirds_on_both_sides_name_nobody():
     finding = check_evidence(make_evidence(TRUE, LIE, [THIRD, receipt(exited(b"lie"), by=4)]))
     assert sorted(map(len, finding.agreeing)) == [1, 1]
+    assert finding.odd_one is None
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        OTHER_ENGINE,
+        replace(ENGINE, version="50.0.2"),
+        replace(ENGINE, configuration={**ENGINE.configuration, "fuel": False}),
+        replace(ENGINE, configuration={**ENGINE.configuration, "fuel": 1}),
+    ],
+    ids=["name", "version", "configuration", "a number for a flag"],
+)
+def test_a_node_whose_engines_differ_does_not_contradict_itself(engine):
+    finding = check_evidence(make_evidence(TRUE, receipt(exited(b"lie"), by=1, engine=engine)))
+    assert finding.one_node
+    assert not finding.self_contradiction
+    assert finding.odd_one is None
+
+
+def test_a_node_is_not_made_odd_by_itself():
+    finding = check_evidence(make_evidence(TRUE, receipt(exited(b"lie"), by=1), [THIRD]))
+    assert finding.self_contradiction
     assert finding.odd_one is None
 
 

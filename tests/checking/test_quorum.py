@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plasm.checking.comparing import KNOWN_RULES
 from plasm.checking.evidence import check_evidence
 from plasm.checking.ledger import open_ledger
 from plasm.checking.quorum import GivenNodes, NoQuorum, Replicated, replicate
 from plasm.checking.spotcheck import submit_checked
-from plasm.checking.standing import TRUSTED_AFTER, Deed
+from plasm.checking.standing import TRUSTED_AFTER, Deed, Standing
 from plasm.jobs.conversation import AttemptFailed, ConnectionLost, Delivered, JobCancelled
 from plasm.ports import Found, Verdict
-from tests.checking.said import OTHER_ENGINE, answer, ended, exited, found, node
+from tests.checking.said import ENGINE, OTHER_ENGINE, answer, ended, exited, found, node
 
 LOG = logging.getLogger("plasm.tests")
 LIE = exited(b"lie")
@@ -244,6 +246,101 @@ async def test_the_deeds_of_all_are_written_down():
         4: (Deed.TIMED_OUT,),
         5: (Deed.REFUSED,),
     }
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [OTHER_ENGINE, replace(ENGINE, version="50.0.2"), replace(ENGINE, configuration={"wasi": KNOWN_RULES})],
+    ids=["name", "version", "configuration"],
+)
+@pytest.mark.anyio
+async def test_a_lone_node_of_another_engine_is_not_blamed_for_it(engine):
+    network = Network(says(LIE, engine=engine), says(), says())
+    done = await network.replicate(2, 2)
+    assert numbers(done.odd) == [1]
+    assert check_evidence(done.evidence[0]).odd_one is None
+    assert dict(network.deeds)[1] == (Deed.ANSWERED, Deed.DIFFERED)
+
+
+@pytest.mark.anyio
+async def test_a_quorum_of_several_engines_blames_the_odd_one_of_either():
+    network = Network(says(LIE, engine=OTHER_ENGINE), says(engine=OTHER_ENGINE), says())
+    await network.replicate(2, 2)
+    assert dict(network.deeds)[1] == (Deed.ANSWERED, Deed.CONTRADICTED)
+
+
+@pytest.mark.anyio
+async def test_a_difference_between_engines_counts_as_undecided_and_trust_is_earned_anew():
+    network = Network(says(LIE, engine=OTHER_ENGINE), says(), says())
+    async with open_ledger(None, LOG) as ledger:
+        await ledger.record(node(1), *[Deed.AGREED] * 20)
+        await submit_checked(network.submit, network.nodes, ledger=ledger, random=lambda: 0.0)
+        record = await ledger.find(node(1))
+    assert (record.contradicted, record.lied, record.undecided, record.streak) == (0, 0, 1, 0)
+    assert record.standing is Standing.UNKNOWN
+
+
+@pytest.mark.anyio
+async def test_a_node_that_cannot_prepare_the_module_is_replaced_and_not_blamed():
+    network = Network(fails(AttemptFailed("ModuleNotPrepared: 60 s", reason="ModuleNotPrepared")), says(), says())
+    done = await network.replicate(2, 2)
+    assert numbers(done.agreeing) == [2, 3]
+    assert [peer for peer, _ in done.failures] == [node(1)]
+    assert 1 not in dict(network.deeds)
+
+
+UNKNOWN_RULES = [replace(ENGINE, configuration={"wasi": "other/1"}), replace(ENGINE, configuration={"fuel": True})]
+COUNTS_FOR_NOTHING = "clock and random follow rules that this client does not know"
+
+
+@pytest.mark.parametrize("engine", UNKNOWN_RULES, ids=["other rules", "no rules"])
+@pytest.mark.anyio
+async def test_rules_of_the_host_that_the_client_does_not_know_make_no_quorum(engine):
+    network = Network(says(LIE, engine=engine), says(LIE, engine=engine), says(), says())
+    done = await network.replicate(3, 2)
+    assert done.result.stdout == b"out"
+    assert {each.reason for each in done.undecided} == {COUNTS_FOR_NOTHING}
+
+
+@pytest.mark.parametrize("engine", UNKNOWN_RULES, ids=["other rules", "no rules"])
+@pytest.mark.anyio
+async def test_an_answer_by_rules_that_the_client_does_not_know_does_not_win_over_one_that_can_be_compared(engine):
+    network = Network(says(LIE, engine=engine), says())
+    async with open_ledger(None, LOG) as ledger:
+        done = await submit_checked(network.submit, network.nodes, ledger=ledger, random=lambda: 0.0)
+    assert done.result.stdout == b"out"
+    assert [each.delivered.node for each in done.undecided] == [node(1)]
+
+
+@pytest.mark.anyio
+async def test_an_answer_by_rules_that_the_client_does_not_know_is_handed_out_alone_with_a_word():
+    network = Network(says(engine=UNKNOWN_RULES[0]))
+    async with open_ledger(None, LOG) as ledger:
+        done = await submit_checked(network.submit, network.nodes, ledger=ledger, random=lambda: 0.0)
+    assert done.result.stdout == b"out"
+    assert [each.reason for each in done.undecided] == [COUNTS_FOR_NOTHING]
+
+
+@pytest.mark.anyio
+async def test_of_answers_that_cannot_be_compared_the_one_that_others_can_check_is_handed_out_and_the_other_named():
+    fuel = ended(Verdict.OUT_OF_FUEL)
+    for behaviours in ([says(fuel), says(engine=OTHER_ENGINE)], [says(engine=OTHER_ENGINE), says(fuel)]):
+        network = Network(*behaviours)
+        async with open_ledger(None, LOG) as ledger:
+            done = await submit_checked(network.submit, network.nodes, ledger=ledger, random=lambda: 0.0)
+        assert done.result.statement.predicate.verdict is Verdict.EXITED
+        (other,) = done.undecided
+        assert other.delivered.statement.predicate.verdict is Verdict.OUT_OF_FUEL
+        assert "same engine" in other.reason
+
+
+@pytest.mark.anyio
+async def test_contradictions_among_those_that_the_first_cannot_be_held_against_are_not_passed_over():
+    network = Network(says(ended(Verdict.OUT_OF_FUEL)), says(engine=OTHER_ENGINE), says(LIE, engine=OTHER_ENGINE))
+    with pytest.raises(NoQuorum) as caught:
+        await network.replicate(3, 2)
+    (evidence,) = caught.value.replicated.evidence
+    assert set(check_evidence(evidence).nodes) == {node(2), node(3)}
 
 
 @pytest.mark.anyio

@@ -69,6 +69,7 @@ GARBAGE = {
     "a message of an unknown kind": encode_frame(msgspec.msgpack.encode({"type": EVIL, "version": 1})),
     "an offer with nonsense in it": encode_frame(msgspec.msgpack.encode({"type": "offer", "version": 1, "job": EVIL})),
     "nesting without end": encode_frame(b"\x91" * 100_000),
+    "a member that stands twice": encode_frame(b"\x83" + encode(Describe())[2:] + b"\xa7version\x01"),
     "a piece that nothing asked for": encode(Piece(data=b"x")),
     "a reply": encode(Accepted(job_id="0" * 32)),
 }

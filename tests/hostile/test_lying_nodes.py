@@ -138,6 +138,29 @@ async def test_a_result_that_is_not_proven_to_be_this_jobs_is_refused(world, lie
     assert why in await refused(world, lambda asked: [lie(asked)])
 
 
+async def test_an_answer_of_another_runtime_than_was_asked_for_is_refused(world):
+    with anyio.fail_after(10):
+        async with lying(world, lambda asked: [asked.result()]) as liar, world.client(seed=100) as client:
+            asked = replace(submission(), runtime="another")
+            with pytest.raises(NoNode, match="receipt refused: the receipt is for another runtime"):
+                await client.submit(asked, name="x", report=ignore, peers=liar.addresses)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        (Output(name="stdout", size=2), Output(name="stdout", size=3), Output(name="stderr", size=0)),
+        (Output(name="stderr", size=0), Output(name="stdout", size=5)),
+        (Output(name="stdout", size=5),),
+    ],
+    ids=["twice", "in another order", "without stderr"],
+)
+async def test_outputs_that_are_not_named_as_the_text_has_it_are_refused(world, outputs):
+    data = b"xxa lie"[-sum(output.size for output in outputs) :]
+    why = await refused(world, lambda asked: [asked.result(outputs=outputs, data=data)])
+    assert "the outputs are not stdout, stderr and the files of /out" in why
+
+
 async def test_a_receipt_of_an_earlier_job_is_not_taken_for_this_one(world):
     earlier = []
 
@@ -208,7 +231,7 @@ async def test_output_of_another_size_than_was_said_is_refused(world, pieces):
     why = await refused(
         world, lambda asked: [asked.result(outputs=(Output(name="stdout", size=10),), data=None), *pieces]
     )
-    assert "not asked for" in why
+    assert "not asked for" in why or "not a reply" in why
 
 
 async def test_a_rejection_full_of_control_characters_is_shown_escaped(world):
@@ -306,6 +329,26 @@ async def test_what_a_lying_node_says_of_itself_is_bounded_and_what_it_breaks_is
     assert seen.description is None
     assert "not a reply" in seen.problem
     assert seen.problem.isprintable()
+
+
+async def test_a_result_that_is_asked_for_later_is_of_the_runtime_that_was_asked_for(world):
+    offers = []
+
+    async def behave(talk) -> None:
+        while (body := await talk.reader.receive()) is not None:
+            request = decode_request(body)
+            if isinstance(request, Offer):
+                offers.append(Asked(talk, request, talk.stream.peer))
+                await talk.send(Accepted(job_id=offers[0].job_id, keep_seconds=60), Progress(state="running"))
+            else:
+                await talk.send(offers[0].result())
+
+    asked = replace(submission(), runtime="another")
+    with anyio.fail_after(10):
+        async with world.posing(behave, seed=50) as liar, world.client(seed=100) as client:
+            detached = await client.detach(asked, name="x", report=ignore, peers=liar.addresses)
+            with pytest.raises(AttemptFailed, match="another runtime"):
+                await client.result(detached.job_id, wait=True, report=ignore)
 
 
 async def test_a_result_that_is_asked_for_later_is_held_against_the_same(world):

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plasm.jobs.conversation import Submission
 from plasm.jobs.framing import MAX_CHUNK, FrameDecoder
-from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES
+from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, Job, Manifest, input_files, sha256
 from plasm.jobs.messages import (
     INLINE_BYTES,
     Accepted,
@@ -202,6 +203,90 @@ def test_deep_nesting_is_refused_and_breaks_nothing(opening):
             decode(nested)
 
 
+def twice(packed_map: bytes, name: str) -> bytes:
+    """The same map of less than 15 members with one of them once more."""
+    value = msgspec.msgpack.decode(packed_map, type=dict[str, msgspec.Raw])[name]
+    return bytes([packed_map[0] + 1]) + packed_map[1:] + msgspec.msgpack.encode(name) + bytes(value)
+
+
+@pytest.mark.parametrize("message", [*REQUESTS, *REPLIES], ids=named)
+def test_a_member_that_stands_twice_is_refused_even_with_the_same_value(message):
+    decode = decode_request if message in REQUESTS else decode_reply
+    for name in fields_of(message):
+        with pytest.raises(ProtocolViolation, match=r"twice|not a re"):
+            decode(twice(body_of(message), name))
+
+
+def within(packed: bytes, path: tuple[str | int, ...]) -> bytes:
+    """The map of `packed` at `path`, with its first member there twice."""
+    if not path:
+        return twice(packed, next(iter(msgspec.msgpack.decode(packed))))
+    step, *rest = path
+    if isinstance(step, int):
+        items = [bytes(each) for each in msgspec.msgpack.decode(packed, type=list[msgspec.Raw])]
+        items[step] = within(items[step], tuple(rest))
+        return bytes([0x90 + len(items)]) + b"".join(items)
+    members = {name: bytes(each) for name, each in msgspec.msgpack.decode(packed, type=dict[str, msgspec.Raw]).items()}
+    members[step] = within(members[step], tuple(rest))
+    body = b"".join(msgspec.msgpack.encode(name) + each for name, each in members.items())
+    return bytes([0x80 + len(members)]) + body
+
+
+FULL = offer_for(
+    Submission(
+        job=Job(
+            manifest=Manifest(module_hash=sha256(b"m")),
+            env={"k": "v"},
+            inputs=input_files({"a": b"", "b": b""}),
+        ),
+        module=b"m",
+        inputs={"a": b"", "b": b""},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        (FULL, ("job",)),
+        (FULL, ("job", "manifest")),
+        (FULL, ("job", "env")),
+        (FULL, ("job", "inputs", 0)),
+        (FULL, ("job", "inputs", 1)),
+        (REPLIES[3], ("outputs", 0)),
+    ],
+    ids=lambda value: "/".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_no_map_within_a_message_has_a_member_twice(message, path):
+    decode = decode_request if message is FULL else decode_reply
+    assert decode(body_of(message)) == message
+    with pytest.raises(ProtocolViolation, match="twice"):
+        decode(within(body_of(message), path))
+
+
+def test_what_is_not_known_is_skipped_unread_whatever_it_is():
+    for value in (b"\xa1\xff", b"\xd4\x00\x01", b"\xcb" + bytes(8), b"\x82\xa1k\xc0\xa1k\xc0"):
+        body = b"\x83\xa4type\xa8describe\xa7version\x01\xa5later" + value
+        assert decode_request(body) == Describe()
+
+
+@pytest.mark.parametrize("name", [b"\xc4\x05later", b"\x07", b"\xa1\xff", b"\xc0", b"\xc2", b"\xcb" + bytes(8)])
+def test_a_member_is_named_by_a_text_even_where_it_is_not_known(name):
+    with pytest.raises(ProtocolViolation):
+        decode_request(b"\x83\xa4type\xa8describe\xa7version\x01" + name + b"\x01")
+
+
+def test_a_version_that_stands_twice_is_no_other_version():
+    for versions in (b"\x01\xa7version\x02", b"\x02\xa7version\x02"):
+        with pytest.raises(ProtocolViolation):
+            decode_request(b"\x83\xa4type\xa8describe\xa7version" + versions)
+
+
+def test_numbers_and_lengths_may_be_written_in_longer_forms():
+    body = b"\xdf\0\0\0\2\xdb\0\0\0\4type\xda\0\x08describe\xd9\7version\xd3" + (1).to_bytes(8, "big")
+    assert decode_request(body) == Describe()
+
+
 def test_a_reply_is_no_request_and_a_request_no_reply():
     with pytest.raises(ProtocolViolation):
         decode_request(body_of(REPLIES[0]))
@@ -251,3 +336,32 @@ def test_a_message_with_one_byte_changed_is_a_message_or_refused(message, data):
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     decode = decode_request if isinstance(message, Offer) else decode_reply
     assert said_of(decode, bytes(body)).isprintable()
+
+
+members = st.lists(
+    st.tuples(
+        st.sampled_from(["type", "version", "job_id", "wait", "later", "data"]),
+        st.sampled_from([b"\x01", b"\x02", b"\xc3", b"\xa8describe", b"\xa5fetch", b"\xa5piece", b"\xc4\x01x"])
+        | st.just(msgspec.msgpack.encode(JOB_ID)),
+    ),
+    max_size=6,
+)
+
+
+@given(members)
+def test_what_is_taken_has_each_member_once_and_means_what_it_says_when_it_is_written_again(pairs):
+    body = bytes([0x80 + len(pairs)]) + b"".join(msgspec.msgpack.encode(name) + value for name, value in pairs)
+    try:
+        message = decode_request(body)
+    except (ProtocolViolation, UnsupportedVersion):
+        return
+    names = [name for name, _ in pairs]
+    assert len(set(names)) == len(names)
+    assert decode_request(body_of(message)) == message
+    written, read = fields_of(message), msgspec.msgpack.decode(body)
+    assert all(written[name] == each for name, each in read.items() if name in written)
+
+
+def test_a_dictionary_of_a_message_is_taken_in_any_order_of_its_members():
+    fields = fields_of(FULL)
+    assert decode_request(msgspec.msgpack.encode(dict(reversed(fields.items())))) == FULL

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plasm.identity import base58_encode, did_key
 from plasm.jobs.manifest import canonical_json, sha256
 from plasm.jobs.receipt import (
     MAX_RECEIPT_BYTES,
@@ -323,6 +326,105 @@ def test_an_outcome_that_no_other_run_must_repeat_is_not_called_reproducible():
             JOB, signer=NODE, client=CLIENT, nonce=NONCE, outcome=Outcome(verdict=verdict, exit_code=code)
         )
         assert verify_receipt(receipt, NODE.peer).predicate.reproducible is verdict.repeatable
+
+
+def changes_of(value):
+    """Another value for each place in a document, by name, number or text, one at a time."""
+    odd = [None, True, 1.5, -1, 2**53, "", "x", "\x1b[2J", [], {}]
+    for key in value if isinstance(value, dict) else range(len(value)):
+        if isinstance(value[key], dict | list):
+            for changed in changes_of(value[key]):
+                yield (key, *changed)
+        for other in odd:
+            if type(other) is not type(value[key]) or other != value[key]:
+                yield (key, other)
+
+
+def test_whatever_stands_in_a_statement_is_what_it_says_when_it_is_read_again():
+    """Canonical and signed by the node itself: only free text, or a null that may be, is taken in another's place."""
+    taken = set()
+    for *path, other in changes_of(statement()):
+        changed = part = statement()
+        for step in path[:-1]:
+            part = part[step]
+        part[path[-1]] = other
+        receipt = resigned(canonical_json(changed))
+        try:
+            proven = verify_receipt(receipt, NODE.peer)
+        except ReceiptRefused:
+            continue
+        assert canonical_json(proven) == canonical_json(changed)
+        taken.add((".".join(map(str, path[1:])), type(other).__name__))
+    assert taken == {
+        ("engine.name", "str"),
+        ("engine.version", "str"),
+        ("isolation", "str"),
+        ("usage.fuel", "NoneType"),
+        ("usage.peakMemoryBytes", "NoneType"),
+    }
+
+
+def test_a_signature_by_anybody_for_a_key_of_small_order_is_refused():
+    base_point, once = b"\x58" + b"\x66" * 31, b"\1" + bytes(31)
+    nobody = base58_encode(bytes.fromhex("002408011220") + b"\1" + bytes(31))
+    changed = statement()
+    changed["predicate"]["node"] = nobody
+    payload = canonical_json(changed)
+    signed = pre_authentication_encoding(PAYLOAD_TYPE, payload)
+    Ed25519PublicKey.from_public_bytes(b"\1" + bytes(31)).verify(base_point + once, signed)
+    forged = envelope() | {
+        "payload": base64.b64encode(payload).decode(),
+        "signatures": [{"keyid": nobody, "sig": base64.b64encode(base_point + once).decode()}],
+    }
+    refused(canonical_json(forged), "not the peer ID", node=PeerId(nobody))
+
+
+def test_one_key_has_one_name_in_receipts():
+    named = did_key(NODE.peer)
+    changed = statement()
+    changed["predicate"]["node"] = named
+    renamed = json.loads(resigned(canonical_json(changed)))
+    renamed["signatures"][0]["keyid"] = named
+    refused(canonical_json(renamed), "not the peer ID", node=PeerId(named))
+    refused(canonical_json(renamed), "signed by")
+
+
+def test_the_runtime_that_was_asked_for_is_held_against_the_receipt():
+    proven = verify_receipt(RECEIPT, NODE.peer)
+    hold_against(proven, runtime="scripted")
+    with pytest.raises(ReceiptRefused, match="another runtime"):
+        hold_against(proven, runtime="wasm3")
+
+
+@pytest.mark.parametrize("capabilities", [(), ("clock",), ("random",)])
+def test_only_a_job_that_asks_for_it_may_have_an_outcome_that_cannot_be_repeated(capabilities):
+    job = submission(capabilities=capabilities).job
+    outcome = replace(OUTCOME, reproducible=False)
+    receipt = receipt_for(job, signer=NODE, client=CLIENT, nonce=NONCE, outcome=outcome)
+    proven = verify_receipt(receipt, NODE.peer)
+    if capabilities:
+        hold_against(proven, job=job)
+        return
+    with pytest.raises(ReceiptRefused, match="not reproducible"):
+        hold_against(proven, job=job)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.TIMED_OUT, Verdict.CELL_DIED])
+def test_an_outcome_of_the_machine_needs_no_capability(verdict):
+    receipt = receipt_for(JOB, signer=NODE, client=CLIENT, nonce=NONCE, outcome=Outcome(verdict=verdict))
+    hold_against(verify_receipt(receipt, NODE.peer), job=JOB)
+
+
+def test_a_job_without_a_limit_of_fuel_does_not_run_out_of_it():
+    for fuel in (None, 5):
+        job = submission(fuel=fuel).job
+        outcome = Outcome(verdict=Verdict.OUT_OF_FUEL)
+        proven = verify_receipt(receipt_for(job, signer=NODE, client=CLIENT, nonce=NONCE, outcome=outcome), NODE.peer)
+        if fuel:
+            hold_against(proven, job=job)
+            continue
+        with pytest.raises(ReceiptRefused, match="fuel"):
+            hold_against(proven, job=job)
 
 
 @given(st.binary(max_size=300))

@@ -214,7 +214,7 @@ async def test_a_cell_that_died_once_does_no_harm(world):
 
 async def test_a_job_runs_on_the_runtime_that_it_names_else_on_the_first(world):
     first = ScriptedRuntime({ECHO: exits(0, stdout=b"first")})
-    second = ScriptedRuntime({ECHO: exits(0, stdout=b"second")})
+    second = ScriptedRuntime({ECHO: exits(0, stdout=b"second")}, name="other")
     with anyio.fail_after(10):
         async with (
             world.node(runtimes={"scripted": first, "other": second}) as standing,

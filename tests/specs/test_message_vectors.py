@@ -128,8 +128,10 @@ def test_the_schema_refuses_what_is_a_map_and_no_message(
                 decoded = msgspec.msgpack.decode(joined(vector["parts"]))
             except (msgspec.MsgspecError, RecursionError, ValueError):
                 continue
-            # JSON has one kind of number, and a schema's $ matches before a line break too.
-            if vector["why"] in ("a size that is no integer", "a job id with a line break"):
+            # JSON has one kind of number and of name, a schema's $ matches before a line break too, and a decoder has
+            # dropped what stood twice.
+            unseen = ("a size that is no integer", "a job id with a line break", "twice", "a member whose name is")
+            if any(part in vector["why"] for part in unseen):
                 continue
             assert not validator.is_valid(with_hex(decoded)), vector["why"]
             refused += 1

@@ -38,6 +38,7 @@ def accept(envelope: bytes, held: dict[str, Any]) -> Statement:
     hold_against(
         statement,
         job=job,
+        runtime=held.get("runtime"),
         nonce=bytes.fromhex(held["nonce"]),
         client=PeerId(held["client"]),
         module=Digest(job.manifest.module_hash),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plasm.config import LARGEST_FILE, ConfigError, NodeSettings, load_config, read_config
 from plasm.identity import peer_id
 
-PEER = peer_id(bytes(32))
+PEER = peer_id(b"p" * 32)
 
 
 def test_all_that_a_file_can_say_is_kept() -> None:

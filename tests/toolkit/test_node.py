@@ -30,7 +30,7 @@ class Thing:
     def __init__(self, name: str, scope: Scope) -> None:
         self.name = name
         self.scope = scope
-        self.public_key = bytes(32)
+        self.public_key = b"p" * 32
 
 
 class Workshop:
@@ -84,7 +84,7 @@ async def test_the_objects_stand_under_their_ports_with_their_names(workshop: Wo
     drivers = [(port, workshop.driver(f"a-{port}")) for port in ORDER]
     async with open_plan(plan_of(drivers)) as ports:
         assert ports.signer is workshop.things["a-signer"]
-        assert ports.peer == peer_id(bytes(32))
+        assert ports.peer == peer_id(b"p" * 32)
         for found, port in ((ports.stores, "store"), (ports.transports, "transport"), (ports.runtimes, "runtime")):
             assert found == ((f"a-{port}", workshop.things[f"a-{port}"]),)
         assert ports.discoveries[0][0] == "a-discovery"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from plasm_trust.whole_files import read_capped
 
-from plasm.identity import InvalidIdentity, public_key
+from plasm.identity import InvalidIdentity, check_public_key, public_key
 
 MAX_BYTES: Final = 4096
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -47,11 +47,13 @@ def parse_public_key(text: str) -> bytes:
     text = text.strip()
     if "PRIVATE KEY" in text:
         raise InvalidKey("that is a private key: keep it where it was, and name the public one")
-    if text.startswith("did:key:"):
-        try:
-            return public_key(text)
-        except InvalidIdentity as error:
-            raise InvalidKey(str(error)) from None
+    try:
+        return public_key(text) if text.startswith("did:key:") else check_public_key(_key_in(text))
+    except InvalidIdentity as error:
+        raise InvalidKey(str(error)) from None
+
+
+def _key_in(text: str) -> bytes:
     if text.startswith("-----BEGIN PUBLIC KEY-----"):
         return _from_pem(text)
     if _HEX.fullmatch(text):

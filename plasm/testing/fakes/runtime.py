@@ -23,12 +23,15 @@ class ScriptedRuntime:
     :exc:`AssertionError`. A test reads `calls`, `prepares`, `cancelled` and `most_at_once`.
     """
 
-    def __init__(self, scripts: Mapping[bytes | Digest, Script], *, slots: int = 2, keep: int = 64) -> None:
+    def __init__(
+        self, scripts: Mapping[bytes | Digest, Script], *, slots: int = 2, keep: int = 64, name: str = "scripted"
+    ) -> None:
         self._scripts = {
             Digest("sha256:" + hashlib.sha256(module).hexdigest()) if isinstance(module, bytes) else module: script
             for module, script in scripts.items()
         }
         self._slots = slots
+        self._name = name
         self._keep = keep
         self._prepared: OrderedDict[Digest, Script] = OrderedDict()
         self._free = anyio.Semaphore(slots)
@@ -40,7 +43,7 @@ class ScriptedRuntime:
 
     @property
     def engine(self) -> Engine:
-        return Engine(name="scripted", version="1")
+        return Engine(name=self._name, version="1")
 
     @property
     def isolation(self) -> str:
