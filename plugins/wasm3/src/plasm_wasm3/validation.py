@@ -206,7 +206,10 @@ class Validation:
             raise Invalid("it has more functions than bodies, or fewer")
         first = len(self.context.functions) - self._defined
         for number in range(self._bodies):
-            check_code(self.context, first + number, reader.part())
+            self._body(first + number, reader.part())
+
+    def _body(self, function: int, body: Reader) -> None:
+        check_code(self.context, function, body)
 
     def _data(self, reader: Reader) -> None:
         count = reader.count()
