@@ -53,6 +53,8 @@ _HEIGHT: Final = 2000
 """Operands and locals of a function at once: ``d_m3MaxFunctionStackHeight``; wasm3 itself refuses more."""
 _AT_HEIGHT, _OF_LABEL, _COPY, _CONDITION = range(4)
 """What a local that is added here is for: an operand while a block runs, a label's value, a copy, a condition."""
+_MOST_PIECES: Final = 2_000_000
+"""Instructions that become of one function: what is settled again at each block grows with the height of the stack."""
 _NOT_A_LOCAL: Final = -1
 _DROP: Final = bytes((DROP,))
 
@@ -63,6 +65,10 @@ class _Operand:
 
     local: int = _NOT_A_LOCAL
     piece: int = -1
+
+
+_UNNAMED: Final = _Operand()
+"""One that stands for no local, or that is below the block that is open."""
 
 
 @dataclass(slots=True)
@@ -112,7 +118,8 @@ class _Lowering(Checker):
         most = _HEIGHT - len(self.locals)
         while frames:
             start = code.position
-            dead = frames[-1].unreachable
+            # The checker begins anew in a block, also where no path leads to it.
+            dead = frames[-1].unreachable or not self.labels[-1].entered
             height = len(self.stack)
             operation = code.byte()
             self.step(operation)
@@ -122,6 +129,8 @@ class _Lowering(Checker):
                 self._plain(operation, start, height)
                 if len(self.stack) > most:
                     raise Invalid("a function has too many locals and operands")
+            if len(self.pieces) > _MOST_PIECES:
+                raise Invalid("a function is too large")
         if not code.at_end:
             raise Invalid("code goes on after the end of its function")
         return b"".join(self.pieces)
@@ -188,7 +197,7 @@ class _Lowering(Checker):
             return
         self.pieces.append(data[start:end])
         del operands[height - self._taken(operation, start) :]
-        operands.extend(_Operand() for _ in range(len(self.stack) - len(operands)))
+        operands.extend([_UNNAMED] * (len(self.stack) - len(operands)))
 
     def _taken(self, operation: int, start: int) -> int:
         """How many operands a plain instruction takes."""
@@ -253,7 +262,8 @@ class _Lowering(Checker):
     def _begin(self, label: _Label) -> None:
         """Inside a block, where no operand is there yet: get its parameters."""
         self.bottom = label.height
-        self.operands = [_Operand() for _ in range(label.height)]
+        del self.operands[label.bottom :]
+        self.operands += [_UNNAMED] * (label.height - label.bottom)
         if label.code == LOOP:
             self._get_all(self._label_locals(0))
         else:
@@ -290,7 +300,7 @@ class _Lowering(Checker):
                 self._set_all(results)
             self._write(bytes((END,)))
             self.bottom = label.bottom
-            self.operands = [_Operand() for _ in range(label.bottom)]
+            del self.operands[label.bottom :]
             self._get_all(self._at_height(height) for height in range(label.bottom, label.height))
             self._get_all(results)
         elif label.entered:
