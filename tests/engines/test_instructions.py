@@ -13,6 +13,7 @@ from plasm_cell import instructions
 from plasm_cell.binary import unsigned
 from plasm_cell.instructions import ELSE, END, INSTRUCTIONS, MISCELLANEOUS, VECTOR, Unknown, read
 
+
 def _engine() -> wasmtime.Engine:
     """Without the proposals that only wasmtime has."""
     config = wasmtime.Config()
@@ -36,7 +37,9 @@ _KNOWN_TO_WASMTIME_ONLY = frozenset(
 _LONGEST = 22
 """Bytes of an instruction: prefix, number and a vector's constant."""
 _IMMEDIATES = bytes(40), b"\x40" * 40, b"\1\0\0" + bytes(40), b"\x70" * 40, b"\1\x7f" + bytes(40), b"\x80" + bytes(40)
-_BYTES = st.sampled_from((0, 0, 0, 1, 2, 0x3F, 0x40, 0x6F, 0x70, 0x7B, 0x7F, 0x80, 0x81, 0xC0, 0xFF)) | st.integers(0, 255)
+_BYTES = st.sampled_from((0, 0, 0, 1, 2, 0x3F, 0x40, 0x6F, 0x70, 0x7B, 0x7F, 0x80, 0x81, 0xC0, 0xFF)) | st.integers(
+    0, 255
+)
 
 
 def _codes() -> Iterator[int]:
@@ -122,7 +125,9 @@ def test_runs_of_instructions_are_matched_as_they_are_read(data: st.DataObject) 
         assert read(content, 0, len(content))[2] == found.end()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x41", b"\x41\x80", b"\x44" + bytes(7), b"\xfd", b"\x0e\x05\0", b"\x0e\xff\xff\xff\xff\x0f"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x41", b"\x41\x80", b"\x44" + bytes(7), b"\xfd", b"\x0e\x05\0", b"\x0e\xff\xff\xff\xff\x0f"]
+)
 def test_what_is_cut_off_is_not_known(content: bytes) -> None:
     with pytest.raises(Unknown):
         read(content, 0, len(content))

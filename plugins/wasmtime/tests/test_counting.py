@@ -124,8 +124,10 @@ def test_a_growth_counts_as_it_does_in_the_engine_whether_it_is_granted_or_refus
 
 
 def test_what_a_receipt_cannot_hold_is_told_as_the_most_that_it_can() -> None:
-    text = f'(module (memory (export "memory") 1) (func (export "_start")) (global (export "{COUNTER}") i64 (i64.const 0x7000000000000000))'
-    module = bytes(wasmtime.wat2wasm(f"{text})"))
+    text = f'''
+(module (memory (export "memory") 1) (func (export "_start"))
+  (global (export "{COUNTER}") i64 (i64.const 0x7000000000000000)))'''
+    module = bytes(wasmtime.wat2wasm(text))
     compiled = _compiled(module, check(module), BY_COUNTER, UNCOUNTED_SETTINGS)
     machine = WasmtimeMachine(settings.COUNTING)
     program = machine.load(memoryview(compiled.artifact), compiled.starts)

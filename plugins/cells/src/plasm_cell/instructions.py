@@ -118,9 +118,7 @@ def _vector() -> dict[int, Instruction]:
     immediates |= dict.fromkeys((0x0C, 0x0D), BYTES16)
     immediates |= dict.fromkeys(range(0x15, 0x23), LANE)
     immediates |= dict.fromkeys(range(0x54, 0x5C), MEMORY_ARGUMENT + LANE)
-    return {
-        VECTOR << 16 | number: Instruction(what) for number, what in immediates.items() if number not in _NO_VECTOR
-    }
+    return {VECTOR << 16 | number: Instruction(what) for number, what in immediates.items() if number not in _NO_VECTOR}
 
 
 INSTRUCTIONS: Final[Mapping[int, Instruction]] = {
@@ -278,8 +276,8 @@ class Locals(NamedTuple):
     groups: int
     start: int
     """Where the first group begins."""
-    count: int
-    """Of the locals that are declared, parameters not among them."""
+    declared: int
+    """How many locals are declared, parameters not among them."""
     code: int
     """Where the code begins."""
 

@@ -235,7 +235,7 @@ class _Body:
         self.end = end
         self.grow = grow
         self.declared = instructions.read_locals(content, position)
-        self.locals = parameters + self.declared.count
+        self.locals = parameters + self.declared.declared
         self.added: dict[int, int] = {}
         self.out = bytearray()
 

@@ -26,31 +26,20 @@ _I32, _I64 = 0x7F, 0x7E
 _HAS_MAXIMUM, _SHARED, _WIDE = 1, 2, 4
 _VALUES = {"i": _I32, "I": _I64}
 _TAG_SECTION = 13
-_MOST_ITEMS: Final = {
-    binary.TYPE: 1_000_000,
-    binary.IMPORT: 1_000_000,
-    binary.FUNCTION: 250_000,
-    binary.TABLE: 100,
-    binary.MEMORY: 100,
-    binary.GLOBAL: 1_000_000,
-    binary.EXPORT: 1_000_000,
-    binary.ELEMENT: 100_000,
-    binary.DATA: 100_000,
-}
-"""Items of a section: what wasmtime takes, the same for all engines, so that none runs what another calls invalid. It
-takes a million functions; so many need more memory than nodes give to compiling."""
+_MOST_ITEMS: Final = 250_000
+"""Of any section, the same for all engines, so that none runs what another calls invalid. wasmtime takes a million
+functions, but needs more memory for so many than nodes give to compiling."""
+_MOST_SEGMENTS: Final = 100_000
+"""Of the table or the memory. As wasmtime has it."""
 _ITEMS: Final = {
-    binary.TYPE: "types",
-    binary.IMPORT: "imports",
-    binary.FUNCTION: "functions",
-    binary.TABLE: "tables",
-    binary.MEMORY: "memories",
-    binary.GLOBAL: "globals",
-    binary.EXPORT: "exports",
-    binary.ELEMENT: "element segments",
-    binary.DATA: "data segments",
+    binary.TYPE: (_MOST_ITEMS, "types"),
+    binary.IMPORT: (_MOST_ITEMS, "imports"),
+    binary.FUNCTION: (_MOST_ITEMS, "functions"),
+    binary.GLOBAL: (_MOST_ITEMS, "globals"),
+    binary.EXPORT: (_MOST_ITEMS, "exports"),
+    binary.ELEMENT: (_MOST_SEGMENTS, "element segments"),
+    binary.DATA: (_MOST_SEGMENTS, "data segments"),
 }
-_ANY_NUMBER: Final = 1 << 32
 _MOST_PARAMETERS: Final = 1000
 """And as many results. As wasmtime has it."""
 _MOST_NAME_BYTES: Final = 100_000
@@ -118,8 +107,9 @@ def parse(content: bytes) -> Module:
     starts = False
     throws = False
     for kind, section in _sections(content):
-        if section.peek_number() > _MOST_ITEMS.get(kind, _ANY_NUMBER):
-            raise Refused(f"it has more than {_MOST_ITEMS[kind]} {_ITEMS[kind]}")
+        most, items = _ITEMS.get(kind, (None, ""))
+        if most is not None and section.peek_number() > most:
+            raise Refused(f"it has more than {most} {items}")
         if kind == binary.TYPE:
             types += [_function_type(section) for _ in section.count()]
         elif kind == binary.IMPORT:
@@ -145,7 +135,9 @@ def parse(content: bytes) -> Module:
     throws = throws or any(wanted.kind == TAG for wanted in imports)
     if len(memories) > 1:
         raise Refused("it has more than one memory, which no cell gives it")
-    return Module(tuple(types), tuple(imports), tuple(functions), tuple(tables), tuple(memories), exports, starts, throws)
+    return Module(
+        tuple(types), tuple(imports), tuple(functions), tuple(tables), tuple(memories), exports, starts, throws
+    )
 
 
 def check(content: bytes) -> Module:
@@ -315,6 +307,8 @@ def _depth(body: bytes) -> int:
             elif code in _STRUCTURE:
                 depth += 1
                 deepest = max(deepest, depth)
+                if deepest > _DEEPEST:
+                    break
     except Unknown:
         pass
     return deepest

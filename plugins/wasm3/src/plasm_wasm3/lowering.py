@@ -359,7 +359,10 @@ def _table(depths: Sequence[int]) -> bytes:
 _CONTROL: Final = frozenset((BLOCK, LOOP, IF, ELSE, END, BR, BR_IF, BR_TABLE, RETURN, UNREACHABLE))
 _TAKEN: Final = {
     **{code: len(known.operands) for code, known in instructions.INSTRUCTIONS.items() if known.operands is not None},
-    **{DROP: 1, SELECT: 3, GLOBAL_GET: 0, GLOBAL_SET: 1},
+    DROP: 1,
+    SELECT: 3,
+    GLOBAL_GET: 0,
+    GLOBAL_SET: 1,
 }
 
 
@@ -372,7 +375,7 @@ class Lowered(Validation):
 
     def _body(self, function: int, body: Reader) -> None:
         context = self.context
-        parameters, results = context.types[context.functions[function]]
+        _, results = context.types[context.functions[function]]
         start = body.position
         values = locals_of(context, function, body)
         declared = body.data[start : body.position]

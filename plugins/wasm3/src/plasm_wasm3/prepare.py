@@ -17,7 +17,8 @@ _NOTHING = b"\0"
 def prepare(module: bytes, facts: Lowered) -> Instrumented:
     """Lowered and instrumented; with a table as long as it is declared, and without what wasm3 need not know.
 
-    The result has been validated. Raises :exc:`Refused`, and :exc:`.binary.Invalid` where it then has more than there may be.
+    What comes out has been validated. Raises :exc:`Refused`, and :exc:`.binary.Invalid` where that has more of
+    something than there may be.
     """
     sections = dict(binary.sections(module))
     if facts.bodies:
@@ -41,7 +42,8 @@ def prepare(module: bytes, facts: Lowered) -> Instrumented:
 
 def _exports(parsed: modules.Module, made: Instrumented) -> bytes:
     """Those that are used: wasm3 takes names up to their first NUL, so that others might be found in their place."""
-    used = [name for name in ("_start", made.limit, made.refused, made.start) if name in parsed.exports]
+    names = ("_start", made.limit, made.refused, made.start)
+    used = [name for name in names if name is not None]
     return unsigned(len(used)) + b"".join(export_item(name, *parsed.exports[name]) for name in used)
 
 

@@ -120,7 +120,7 @@ class _Body:
         self._content = content
         self._end = end
         self._declared = instructions.read_locals(content, position)
-        locals_ = parameters + self._declared.count
+        locals_ = parameters + self._declared.declared
         # One of 64 bits, and two for amounts.
         self._sum, self._amount, self._answer = (unsigned(locals_ + number) for number in range(3))
         self._load = b"\x23" + unsigned(counter) + b"\x21" + self._sum
