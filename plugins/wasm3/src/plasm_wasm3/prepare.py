@@ -43,7 +43,7 @@ def prepare(module: bytes, facts: Lowered) -> Instrumented:
 def _exports(parsed: modules.Module, made: Instrumented) -> bytes:
     """Those that are used: wasm3 takes names up to their first NUL, so that others might be found in their place."""
     names = ("_start", made.limit, made.refused, made.start)
-    used = [name for name in names if name is not None]
+    used = [name for name in names if name is not None and name in parsed.exports]
     return unsigned(len(used)) + b"".join(export_item(name, *parsed.exports[name]) for name in used)
 
 
