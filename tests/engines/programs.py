@@ -39,6 +39,69 @@ _FEATURES = {
     "tail call": "(return_call 0)",
 }
 _WITH_FEATURE = '(module (memory (export "memory") 1) (func) (func (export "_start") {body}))'
+_APART = {
+    "copies that operands share": (
+        "(func $f (param i64) (result i64) (if (result i64) (i32.const 1) (then (i64.const 9)) "
+        "(else (local.get 0) (local.set 0 (local.get 0)))))",
+        "(i32.wrap_i64 (call $f (i64.const 5)))",
+    ),
+    "copies before a block": (
+        "(func $f (param i64) (result i64) (local i64) (if (result i64) (i32.const 1) (then (i64.const 9)) "
+        "(else (local.get 0) (local.get 0) (block) (i64.add))))",
+        "(i32.wrap_i64 (call $f (i64.const 5)))",
+    ),
+    "a float below a branch that is not taken": (
+        "(func $f (param f32) (result f32) (block (result f32) (f32.add (local.get 0) (f32.const 40)) "
+        "(local.get 0) (br_if 0 (i32.const 0)) (f32.add)))",
+        "(i32.trunc_f32_s (call $f (f32.const 3)))",
+    ),
+    "a branch back with values": (
+        "(func $f (result i32) (i32.const 1) (loop (param i32) (result i32) (i32.mul (i32.const 3)) "
+        "(if (param i32) (result i32) (i32.lt_u (global.get $g) (i32.const 3)) "
+        "(then (global.set $g (i32.add (global.get $g) (i32.const 1))) (br 1)))) ) (global $g (mut i32) "
+        "(i32.const 0))",
+        "(call $f)",
+    ),
+    "a block's parameters that are one local": (
+        "(func $f (param i64) (result i64) (local.get 0) (local.get 0) (block (param i64 i64) (result i64) "
+        "(local.set 0 (i64.const 50)) (i64.sub) (i64.add (local.get 0))))",
+        "(i32.wrap_i64 (call $f (i64.const 5)))",
+    ),
+    "values that change places": (
+        "(func $f (param i32 i32) (result i32) (local i32) (local.get 0) (local.get 1) (loop (param i32 i32) "
+        "(result i32) (local.set 0) (local.set 1) (local.get 0) (local.get 1) "
+        "(br_if 0 (i32.lt_u (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (i32.const 4))) (i32.sub)))",
+        "(call $f (i32.const 40) (i32.const 9))",
+    ),
+    "a table of branches with floats": (
+        "(func $f (param i32) (result f64) (local f64) (local.set 1 (f64.const 5)) (block (result f64 f64) "
+        "(block (result f64 f64) (f64.add (local.get 1) (f64.const 2)) (local.get 1) "
+        "(br_table 0 1 (local.get 0))) (f64.add) (f64.const 1)) (f64.mul))",
+        "(i32.trunc_f64_s (f64.add (call $f (i32.const 0)) (call $f (i32.const 1))))",
+    ),
+    "values that leave by a table": (
+        "(func $f (param i32) (result i32 i32) (block (result i32 i32) (i32.const 3) (i32.const 4) "
+        "(br_table 0 1 (local.get 0))) (i32.add) (i32.const 20))",
+        "(i32.add (i32.add (call $f (i32.const 0))) (i32.mul (call $f (i32.const 1))))",
+    ),
+    "a local assigned while it waits": (
+        "(func $f (param i32) (result i32) (local.get 0) (local.get 0) (local.set 0 (i32.const 30)) "
+        "(local.get 0) (local.tee 0 (i32.const 7)) (i32.add) (i32.add) (i32.add (local.get 0)) (i32.sub))",
+        "(call $f (i32.const 5))",
+    ),
+    "what no path reaches": (
+        "(func $f (param i32) (result i32) (block (br 0) (block (drop (local.get 0)) (drop (local.get 0)) "
+        "(loop (br 0)))) (if (result i32) (local.get 0) (then (return (i32.const 8)) (block (unreachable))) "
+        "(else (i32.const 9))))",
+        "(call $f (i32.const 5))",
+    ),
+}
+"""A function and a call of it: what an interpreter does wrong that lets operands stand for locals, or moves values only
+where a branch is taken. The exit code is what was computed."""
+_WITH_FUNCTION = """
+(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)
+  {function} (func (export "_start") (call $exit (i32.and (i32.const 127) {call}))))
+"""
 _WHOLE = {
     "data out of bounds": '(module (memory (export "memory") 1) (data (i32.const 65536) "x") (func (export "_start")))',
     "elements out of bounds": """
@@ -55,6 +118,8 @@ _WHOLE = {
 (module (memory (export "memory") 1)
   (global (export "plasm:limit") i32 (i32.const 1)) (func (export "plasm:start") unreachable)
   (func (export "_start") (drop (memory.grow (i32.const 1)))))""",
+    "a tag that nothing uses": """
+(module (type (func)) (tag (type 0)) (memory (export "memory") 1) (func (export "_start")))""",
     "passive data": """
 (module (memory (export "memory") 1) (data $d "abc")
   (func (export "_start") (memory.init $d (i32.const 0) (i32.const 0) (i32.const 3))))""",
@@ -90,14 +155,32 @@ def _nans() -> str:
     (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"""
 
 
+def _with_nuls() -> dict[str, bytes]:
+    """Exports whose names begin like those that are used, up to a NUL: the used ones end with 2 and 3."""
+    head = '(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)'
+    first = (
+        '(func (export "_start\\00x") (call $exit (i32.const 1))) (func (export "_start") (call $exit (i32.const 2)))'
+    )
+    limit = (
+        '(global (export "plasm:limit\\00") (mut i64) (i64.const 0)) (func (export "_start")'
+        " (call $exit (select (i32.const 3) (i32.const 4) (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))))"
+    )
+    return {
+        f"a name with a NUL: {name}": bytes(wasmtime.wat2wasm(f"{head} {body})"))
+        for name, body in (("start", first), ("limit", limit))
+    }
+
+
 def programs() -> dict[str, bytes]:
     """By name, in the binary format."""
     texts = {path.name: path.read_text() for path in sorted((_ROOT / "tests" / "modules").glob("*.wat"))}
     texts |= {name: _WITH_TRAP.format(body=body) for name, body in _TRAPS.items()}
     texts |= {name: _WITH_FEATURE.format(body=body) for name, body in _FEATURES.items()}
     texts |= _WHOLE
+    texts |= {name: _WITH_FUNCTION.format(function=function, call=call) for name, (function, call) in _APART.items()}
     texts["NaN bits"] = _nans()
     found = {name: bytes(wasmtime.wat2wasm(text)) for name, text in texts.items()}
+    found |= _with_nuls()
     found |= {f"suite {module.name}": module.wasm for module in modules.RUNNABLE}
     found["hello.wasm"] = (_ROOT / "examples" / "hello.wasm").read_bytes()
     return found

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import wasmtime
+from plasm_cell.engine import Refused
 from plasm_cell.instrument import Instrumented, instrument
 
 from tests.engines.programs import programs
@@ -123,3 +124,40 @@ def test_indices_become_as_short_as_they_can_be() -> None:
 def test_what_is_no_artifact_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError):
         Instrumented.decoded(content)
+
+
+_LONG_RUNS = {
+    "a constant": "(drop (i32.const 64)) (drop (i64.const -64)) (drop (f32.const 1)) (drop (f64.const 1))",
+    "loads": "(drop (i32.load offset=0x44 (i32.const 0))) (drop (f64.load offset=0x94 (i32.const 0)))",
+    "a store": "(i64.store offset=0xbb align=1 (i32.const 0) (i64.const 0x40))",
+    "a vector": "(drop (v128.load64_lane offset=0x94 1 (i32.const 0) (v128.const i64x2 0x40 0x95)))",
+    "a table": "(drop (table.get 0 (i32.const 0)))",
+    "a call": "(call 0)",
+    "a branch": "(block (br_if 0 (i32.const 0)) (br_table 0 0 (i32.const 0)))",
+    "a copy": "(memory.copy (i32.const 0) (i32.const 0) (i32.const 0))",
+}
+
+
+@pytest.mark.parametrize("count", [0, 1997, 1998, 1999, 2000, 2001, 4000])
+@pytest.mark.parametrize("what", _LONG_RUNS)
+def test_an_instruction_after_a_long_run_of_others_stays_as_it_is(what: str, count: int) -> None:
+    body = "(nop)" * count + _LONG_RUNS[what]
+    module = bytes(wasmtime.wat2wasm(f'(module (memory (export "memory") 1) (table 1 funcref) (func) (func {body}))'))
+    code = module[module.rindex(b"\1" * count + _FIRST_BYTES[what]) :]
+    assert code in instrument(module).module
+
+
+_FIRST_BYTES = {
+    "a constant": b"\x41\xc0\0",
+    "a vector": b"\x41\0\xfd\x0c",
+    "a call": b"\x10",
+    "a branch": b"\x02\x40",
+} | dict.fromkeys(("loads", "a store", "a table", "a copy"), b"\x41\0")
+
+
+def test_what_is_not_known_is_refused_and_not_guessed() -> None:
+    module = bytes(
+        wasmtime.wat2wasm('(module (memory (export "memory") 1) (tag $t) (func (throw $t)) (func (export "_start")))')
+    )
+    with pytest.raises(Refused, match="not known"):
+        instrument(module)

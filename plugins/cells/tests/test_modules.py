@@ -9,7 +9,7 @@ import pytest
 import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
-from plasm_cell.binary import PREAMBLE
+from plasm_cell.binary import PREAMBLE, unsigned
 from plasm_cell.engine import Refused
 from plasm_cell.modules import FUNCTION, MEMORY, check, parse
 
@@ -69,6 +69,64 @@ def test_what_no_cell_runs_is_refused(text: str, reason: str) -> None:
 def test_what_is_cut_off_is_refused(content: bytes) -> None:
     with pytest.raises(Refused, match="not a"):
         check(content)
+
+
+def _sections(**contents: bytes) -> bytes:
+    """A command with these contents in place of its own, by the section's name."""
+    kinds = {"type": 1, "function": 3, "memory": 5, "globals": 6, "exports": 7, "code": 10, "data": 11, "other": 14}
+    parts = {
+        "type": b"\1\x60\0\0",
+        "function": b"\1\0",
+        "memory": b"\1\0\1",
+        "exports": b"\2\6_start\0\0\6memory\2\0",
+        "code": b"\1\2\0\x0b",
+    } | contents
+    return PREAMBLE + b"".join(
+        bytes((kind,)) + unsigned(len(parts[name])) + parts[name] for name, kind in kinds.items() if name in parts
+    )
+
+
+def _code(body: bytes) -> bytes:
+    return b"\1" + unsigned(len(body) + 2) + b"\0" + body + b"\x0b"
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ({"code": _code(b"\x02\x40" * 10_001 + b"\x0b" * 10_001)}, "more than 10000 blocks in each other"),
+        ({"code": _code(b"\x41\0\x04\x40" * 10_001 + b"\x0b" * 10_001)}, "more than 10000 blocks in each other"),
+        ({"code": _code(b"\1" * 7_654_322)}, "function of more than 7654321 bytes"),
+        ({"function": unsigned(250_001) + bytes(250_001)}, "more than 250000 functions"),
+        ({"globals": unsigned(250_001)}, "more than 250000 globals"),
+        ({"data": unsigned(100_001)}, "more than 100000 data segments"),
+        ({"type": b"\1\x60" + unsigned(1001) + b"\x7f" * 1001 + b"\0"}, "more than 1000 parameters"),
+        ({"type": b"\1\x60\0" + unsigned(1001) + b"\x7f" * 1001}, "more than 1000 results"),
+        ({"exports": b"\1" + unsigned(100_001) + b"a" * 100_001 + b"\0\0"}, "a name is too long"),
+        ({"other": b""}, "a section is of a kind that is not known"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_beyond_the_bounds_of_all_engines_is_refused(contents: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        check(_sections(**contents))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x02\x40" * 10_000 + b"\x0b" * 10_000,
+        b"\x02\x40\x0b" * 20_000,
+        b"\x41\x02\x1a" * 20_000,
+        b"\x43\2\2\2\2\x1a" * 5_000,
+    ],
+    ids=["as deep as may be", "one after another", "numbers", "floats"],
+)
+def test_blocks_are_counted_where_they_are_in_each_other(body: bytes) -> None:
+    assert not check(_sections(code=_code(body))).throws
+
+
+def test_tags_are_found() -> None:
+    assert check(_binary(f"(module (tag) {COMMAND})")).throws
 
 
 def test_the_bounds_of_memories_and_tables_are_read() -> None:

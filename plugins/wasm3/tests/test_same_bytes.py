@@ -17,6 +17,7 @@ REFUSED = {
     "vectors": "SIMD",
     "references": "reference types",
     "tail call": "tail calls",
+    "a tag that nothing uses": "exception handling",
     "passive data": "passive data segments",
     "two tables": "more than one table",
 }

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plasm_cell.instrument import instrument
 from plasm_wasm3.binary import Invalid
+from plasm_wasm3.lowering import Lowered
 from plasm_wasm3.prepare import prepare, without_data
 from plasm_wasm3.validation import Validation
 
@@ -53,7 +54,7 @@ def _valid(module: bytes) -> bool:
 
 @pytest.mark.parametrize("module", _SEEDS, ids=["hello", "all kinds"])
 def test_a_valid_module_is_let_through_and_stays_valid(module: bytes) -> None:
-    made = prepare(module, Validation(module))
+    made = prepare(module, Lowered(module))
     assert _valid(made.module)
     assert _valid(without_data(made.module))
 
@@ -77,7 +78,7 @@ def test_what_is_let_through_is_valid(seed: bytes, changes: list[tuple[int, int]
     assert _valid(changed)
     if facts.context.memories:
         assert _valid(instrument(changed).module)
-        assert _valid(prepare(changed, facts).module)
+        assert _valid(prepare(changed, Lowered(changed)).module)
 
 
 @pytest.mark.parametrize(

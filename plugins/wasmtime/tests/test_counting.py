@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
-from plasm_wasmtime.compiling import _engine
+from plasm_cell import wasi
+from plasm_cell.engine import Limits as EngineLimits
+from plasm_cell.modules import check
+from plasm_wasmtime import settings
+from plasm_wasmtime.compiling import _compiled, _engine
 from plasm_wasmtime.counting import counted
-from plasm_wasmtime.settings import COUNTER, ENGINE_SETTINGS, UNCOUNTED_SETTINGS
+from plasm_wasmtime.engine import WasmtimeMachine
+from plasm_wasmtime.settings import BY_COUNTER, COUNTER, ENGINE_SETTINGS, UNCOUNTED_SETTINGS
 
 from plasm.ports import Invocation, Limits, Verdict
 from tests.bench.programs import FLOAT, INTEGER, binary
@@ -69,8 +76,9 @@ def _module(body: str) -> bytes:
     return bytes(wasmtime.wat2wasm(MODULE.replace("BODY", body)))
 
 
-def _ended(engine: wasmtime.Engine, module: bytes, fuel: int | None) -> tuple[str, int]:
+def _ended(engine: wasmtime.Engine, module: bytes, fuel: int | None, limits: Mapping[str, int]) -> tuple[str, int]:
     store = wasmtime.Store(engine)
+    store.set_limits(**limits)
     if fuel is not None:
         store.set_fuel(PLENTY)
     instance: Any = wasmtime.Instance(store, wasmtime.Module(engine, module), [])
@@ -85,13 +93,13 @@ def _ended(engine: wasmtime.Engine, module: bytes, fuel: int | None) -> tuple[st
     return how, exports[COUNTER].value(store) if fuel is None else fuel - store.get_fuel()
 
 
-def _same(module: bytes) -> None:
-    by_engine = _ended(COUNTING, module, 100_000)
+def _same(module: bytes, limits: Mapping[str, int] = MappingProxyType({})) -> None:
+    by_engine = _ended(COUNTING, module, 100_000, limits)
     # A program that does not end by itself has no sum.
     if by_engine[0] != str(wasmtime.TrapCode.OUT_OF_FUEL):
         rewritten = counted(module)
         assert rewritten is not None
-        by_itself = _ended(PLAIN, rewritten, None)
+        by_itself = _ended(PLAIN, rewritten, None, limits)
         assert by_itself[0] == by_engine[0]
         # Of a trap's function some may not have been written down, here or there.
         assert by_itself[1] == by_engine[1] or by_engine[0] != "returned"
@@ -100,6 +108,41 @@ def _same(module: bytes) -> None:
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_each_instruction_counts_as_it_does_in_the_engine(name: str) -> None:
     _same(_module(STATEMENTS[name]))
+
+
+_SIZES = (0, 1, 4, 5, 30, 31, 127, 128, 129, 200, 65534, 65535, 65536, 1 << 18, 1 << 31, -128, -1)
+
+
+@pytest.mark.parametrize("size", _SIZES)
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_growth_counts_as_it_does_in_the_engine_whether_it_is_granted_or_refused(size: int, limited: bool) -> None:
+    limits = {"memory_size": 4 << 16, "table_elements": 100} if limited else {}
+    for statement in (f"(memory.grow (i32.const {size}))", f"(table.grow (ref.null func) (i32.const {size}))"):
+        for most in ("2 5", "2 3000", "2"):
+            text = MODULE.replace("BODY", f"(drop {statement}) (drop {statement})").replace("2 5", most)
+            _same(bytes(wasmtime.wat2wasm(text)), limits)
+
+
+def test_what_a_receipt_cannot_hold_is_told_as_the_most_that_it_can() -> None:
+    text = f'''
+(module (memory (export "memory") 1) (func (export "_start"))
+  (global (export "{COUNTER}") i64 (i64.const 0x7000000000000000)))'''
+    module = bytes(wasmtime.wat2wasm(text))
+    compiled = _compiled(module, check(module), BY_COUNTER, UNCOUNTED_SETTINGS)
+    machine = WasmtimeMachine(settings.COUNTING)
+    program = machine.load(memoryview(compiled.artifact), compiled.starts)
+    layer = wasi.Wasi(
+        args=[],
+        env=[],
+        stdin=memoryview(b""),
+        output_bytes=0,
+        host_calls=0,
+        clock=wasi.VirtualClock(bytes(32)),
+        random=wasi.SeededRandom(bytes(32)),
+        inputs={},
+        file_bytes=0,
+    )
+    assert machine.run(program, layer, EngineLimits(1 << 20, 0, 10.0, None)).fuel == 2**53 - 1
 
 
 def test_more_instructions_in_a_row_than_are_read_at_once() -> None:

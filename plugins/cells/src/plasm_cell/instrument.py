@@ -20,7 +20,7 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from . import modules
+from . import instructions, modules
 from .binary import (
     CODE,
     EXPORT,
@@ -39,12 +39,29 @@ from .binary import (
     unsigned,
     with_items,
 )
-from .engine import Ending, Limits
+from .engine import Ending, Limits, Refused
+from .instructions import (
+    BR,
+    BR_IF,
+    CALL,
+    F32,
+    F64,
+    GLOBAL_SET,
+    I32,
+    I64,
+    INDEX,
+    INSTRUCTIONS,
+    LOCAL_GET,
+    MEMORY_GROW,
+    RETURN_CALL,
+    V128,
+    VECTOR,
+    Unknown,
+)
 
 TABLE_ELEMENTS: Final = 1 << 18
 """Most elements of one table: what the other engines allow."""
 _PAGES: Final = 65536
-_I32, _I64, _F32, _F64, _V128 = 0x7F, 0x7E, 0x7D, 0x7C, 0x7B
 
 
 @dataclass(frozen=True)
@@ -91,8 +108,14 @@ class Instrumented:
 
 
 def instrument(module: bytes) -> Instrumented:
-    """Rewrite `module`, which the caller has found valid and to have one memory."""
-    return _Rewriting(module).result()
+    """Rewrite `module`, which the caller has found valid and to have one memory.
+
+    Raises :exc:`Refused` where code holds an instruction that :mod:`.instructions` does not.
+    """
+    try:
+        return _Rewriting(module).result()
+    except Unknown as reason:
+        raise Refused(f"it cannot be rewritten: {reason}") from None
 
 
 class _Rewriting:
@@ -129,7 +152,7 @@ class _Rewriting:
             exports.append(export_item(start, 0, read_unsigned(first, 0)[0]))
         self._append(TYPE, b"\x60\x01\x7f\x01\x7f")
         self._append(FUNCTION, unsigned(len(self.parsed.types)))
-        self._append(GLOBAL, bytes((_I64, 1, 0x42, 0, 0x0B)), bytes((_I32, 1, 0x41, 0, 0x0B)))
+        self._append(GLOBAL, bytes((I64, 1, 0x42, 0, 0x0B)), bytes((I32, 1, 0x41, 0, 0x0B)))
         self._append(EXPORT, *exports)
         bodies = self._bodies()
         bodies.append(_grow_body(limit_index, refused_index, _PAGES if memory.maximum is None else memory.maximum))
@@ -157,7 +180,7 @@ class _Rewriting:
         bodies = []
         for index in self.parsed.functions[:count]:
             size, position = read_unsigned(content, position)
-            parameters = len(self.parsed.types[index][0])
+            parameters = instructions.parameters(self.parsed.types[index][0])
             bodies.append(_Body(content, position, position + size, parameters, self.functions).rewritten())
             position += size
         return bodies
@@ -176,36 +199,32 @@ def _grow_body(limit: int, refused: int, most: int) -> bytes:
 
 # --- code -----------------------------------------------------------------------------------------------------------
 
-_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
-_F32_ARITHMETIC = frozenset((*range(0x8D, 0x98), 0xB6))
-_F64_ARITHMETIC = frozenset((*range(0x9B, 0xA0), *range(0xA0, 0xA6), 0xBB))
-_PLAIN = frozenset((0x00, 0x01, 0x05, 0x0B, 0x0F, 0x1A, 0x1B, *range(0x45, 0xC5), 0xD1))
-_BORING = re.compile(
-    rb"(?:["
-    + re.escape(bytes(sorted(_PLAIN - _F32_ARITHMETIC - _F64_ARITHMETIC)))
-    + rb"]|[\x02-\x04\x0c\x0d\x10\x12\x20-\x26\x41\x42\xd0\xd2]"
-    + _LEB
-    + rb"|[\x28-\x3e]"
-    + 2 * _LEB
-    + rb"|\x3f\x00|\x43.{4}|\x44.{8}|\xfc(?:[\x00-\x07]|\x0a\x00\x00|\x0b\x00)){0,2000}",
+_F32_ARITHMETIC: Final = frozenset((*range(0x8D, 0x98), 0xB6))
+_F64_ARITHMETIC: Final = frozenset((*range(0x9B, 0xA6), 0xBB))
+_LANES_F32: Final = frozenset(VECTOR << 16 | number for number in (0x5E, *range(0x67, 0x6B), 0xE3, *range(0xE4, 0xEA)))
+_LANES_F64: Final = frozenset(
+    VECTOR << 16 | number for number in (0x5F, 0x74, 0x75, 0x7A, 0x94, 0xEF, *range(0xF0, 0xF6))
+)
+_CHANGED: Final = _F32_ARITHMETIC | _F64_ARITHMETIC | _LANES_F32 | _LANES_F64 | {MEMORY_GROW}
+_KEEP_INDEX: Final = (BR, BR_IF, CALL, RETURN_CALL, *range(LOCAL_GET, GLOBAL_SET + 1))
+"""Whose index may be longer than it need be."""
+_ALIKE: Final = re.compile(
+    instructions.pattern(
+        code
+        for code, instruction in INSTRUCTIONS.items()
+        if code in _KEEP_INDEX or (code not in _CHANGED and instruction.immediates in ("", *"b4iImw"))
+    )
+    + rb"{1,2000}",
     re.DOTALL,
 )
-"""Instructions that stay as they are; a bounded number, so that matching takes bounded memory."""
+"""A run of instructions that stay as they are; a bounded number, so that matching takes bounded memory. Whatever this
+does not match is read one by one, so that it may match less than there is and never more."""
 
-_LANES_F32 = frozenset((0x5E, *range(0x67, 0x6B), 0xE3, *range(0xE4, 0xEA)))
-_LANES_F64 = frozenset((0x5F, 0x74, 0x75, 0x7A, 0x94, 0xEF, *range(0xF0, 0xF6)))
-_VECTOR_MEMORY = frozenset((*range(12), 92, 93))
-_VECTOR_BULK = (12, 13)
-_VECTOR_LANE = frozenset(range(21, 35))
-_VECTOR_MEMORY_LANE = frozenset(range(84, 92))
-_MISCELLANEOUS = {8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1}
-"""Of the instructions behind 0xFC from ``memory.init`` on: how many indices follow."""
-
-_NANS = {
-    _F32: b"\x43" + struct.pack("<I", 0x7FC00000),
-    _F64: b"\x44" + struct.pack("<Q", 0x7FF8000000000000),
+_NANS: Final = {
+    F32: b"\x43" + struct.pack("<I", 0x7FC00000),
+    F64: b"\x44" + struct.pack("<Q", 0x7FF8000000000000),
 }
-_EQUAL = {_F32: b"\x5b", _F64: b"\x61"}
+_EQUAL: Final = {F32: b"\x5b", F64: b"\x61"}
 
 
 class _Body:
@@ -215,87 +234,50 @@ class _Body:
         self.content = content
         self.end = end
         self.grow = grow
-        groups, self.position = read_unsigned(content, position)
-        self.groups = groups
-        self.groups_start = self.position
-        self.locals = parameters
-        for _ in range(groups):
-            count, self.position = read_unsigned(content, self.position)
-            self.locals += count
-            self.position += 1
-        self.code_start = self.position
+        self.declared = instructions.read_locals(content, position)
+        self.locals = parameters + self.declared.declared
         self.added: dict[int, int] = {}
         self.out = bytearray()
 
     def rewritten(self) -> bytes:
         content, end, out = self.content, self.end, self.out
-        position = self.code_start
+        position = self.declared.code
         while position < end:
-            match = _BORING.match(content, position, end)
-            assert match is not None
-            out += content[position : match.end()]
-            position = match.end()
-            if position < end:
-                position = self._one(content[position], position + 1)
-        head = content[self.groups_start : self.code_start]
+            run = _ALIKE.match(content, position, end)
+            if run is None:
+                position = self._one(position)
+            else:
+                out += run.group()
+                position = run.end()
+        groups, start, _, code = self.declared
         added = b"".join(bytes((1, kind)) for kind in self.added)
-        return unsigned(self.groups + len(self.added)) + head + added + bytes(out)
+        return unsigned(groups + len(self.added)) + content[start:code] + added + bytes(out)
 
-    def _one(self, code: int, position: int) -> int:
-        """Write the instruction `code`, whose immediates begin at `position`; returns where the next one begins."""
+    def _one(self, position: int) -> int:
+        """Write the instruction at `position` as it is to be; returns where the next one begins."""
         out = self.out
-        if code in _F32_ARITHMETIC or code in _F64_ARITHMETIC:
+        code, immediates, after = instructions.read(self.content, position, self.end)
+        if code == MEMORY_GROW:
+            out += bytes((CALL,)) + unsigned(self.grow)
+            return after
+        if code >> 16:
+            out += bytes((code >> 16,)) + unsigned(code & 0xFFFF)
+        else:
             out.append(code)
-            self._canonical(_F32 if code in _F32_ARITHMETIC else _F64)
-            return position
-        if code == 0x40:
-            _, position = read_unsigned(self.content, position)
-            out += b"\x10" + unsigned(self.grow)
-            return position
-        if code == 0xFD:
-            return self._vector(position)
-        out.append(code)
-        if code == 0x0E:
-            count, position = read_unsigned(self.content, position)
-            out += unsigned(count)
-            return self._indices(position, count + 1)
-        if code == 0x1C:
-            count, position = read_unsigned(self.content, position)
-            out += unsigned(count) + self.content[position : position + count]
-            return position + count
-        if code == 0xFC:
-            which, position = read_unsigned(self.content, position)
-            out += unsigned(which)
-            return self._indices(position, _MISCELLANEOUS.get(which, 0))
-        if code in (0x11, 0x13):
-            return self._indices(position, 2)
-        if code in _PLAIN:
-            return position
-        # What is left is memory.size whose index has a longer encoding than it needs.
-        return self._indices(position, 1)
-
-    def _indices(self, position: int, count: int) -> int:
-        for _ in range(count):
-            value, position = read_unsigned(self.content, position)
-            self.out += unsigned(value)
-        return position
-
-    def _vector(self, position: int) -> int:
-        which, position = read_unsigned(self.content, position)
-        self.out += b"\xfd" + unsigned(which)
-        after = position
-        if which in _VECTOR_MEMORY or which in _VECTOR_MEMORY_LANE:
-            _, after = read_unsigned(self.content, after)
-            _, after = read_unsigned(self.content, after)
-        if which in _VECTOR_LANE or which in _VECTOR_MEMORY_LANE:
-            after += 1
-        if which in _VECTOR_BULK:
-            after += 16
-        self.out += self.content[position:after]
-        if which in _LANES_F32:
-            self._canonical_lanes(_NANS[_F32][1:] * 4, b"\xfd\x41")
-        elif which in _LANES_F64:
-            self._canonical_lanes(_NANS[_F64][1:] * 2, b"\xfd\x47")
+        if set(INSTRUCTIONS[code].immediates) == {INDEX}:
+            while immediates < after:
+                value, immediates = read_unsigned(self.content, immediates)
+                out += unsigned(value)
+        else:
+            out += self.content[immediates:after]
+        if code in _F32_ARITHMETIC:
+            self._canonical(F32)
+        elif code in _F64_ARITHMETIC:
+            self._canonical(F64)
+        elif code in _LANES_F32:
+            self._canonical_lanes(_NANS[F32][1:] * 4, b"\xfd\x41")
+        elif code in _LANES_F64:
+            self._canonical_lanes(_NANS[F64][1:] * 2, b"\xfd\x47")
         return after
 
     def _local(self, kind: int) -> bytes:
@@ -306,5 +288,5 @@ class _Body:
         self.out += b"\x22" + mine + _NANS[kind] + b"\x20" + mine + b"\x20" + mine + _EQUAL[kind] + b"\x1b"
 
     def _canonical_lanes(self, nans: bytes, equal: bytes) -> None:
-        mine = self._local(_V128)
+        mine = self._local(V128)
         self.out += b"\x22" + mine + b"\xfd\x0c" + nans + b"\x20" + mine + b"\x20" + mine + equal + b"\xfd\x52"

@@ -7,12 +7,15 @@ is valid is for the engine to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from . import binary
+from . import binary, instructions
 from .binary import PREAMBLE
 from .engine import Refused
+from .instructions import BLOCK, END, IF, INSTRUCTIONS, LOOP, Unknown
 from .wasi import FUNCTIONS, MODULE
 
 FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
@@ -22,8 +25,29 @@ _TABLE_WITH_INITIALIZER = 0x40
 _I32, _I64 = 0x7F, 0x7E
 _HAS_MAXIMUM, _SHARED, _WIDE = 1, 2, 4
 _VALUES = {"i": _I32, "I": _I64}
-_MOST_ITEMS = 10_000_000
-"""More than any engine takes of anything."""
+_TAG_SECTION = 13
+_MOST_ITEMS: Final = 250_000
+"""Of any section, the same for all engines, so that none runs what another calls invalid. wasmtime takes a million
+functions, but needs more memory for so many than nodes give to compiling."""
+_MOST_SEGMENTS: Final = 100_000
+"""Of the table or the memory. As wasmtime has it."""
+_ITEMS: Final = {
+    binary.TYPE: (_MOST_ITEMS, "types"),
+    binary.IMPORT: (_MOST_ITEMS, "imports"),
+    binary.FUNCTION: (_MOST_ITEMS, "functions"),
+    binary.GLOBAL: (_MOST_ITEMS, "globals"),
+    binary.EXPORT: (_MOST_ITEMS, "exports"),
+    binary.ELEMENT: (_MOST_SEGMENTS, "element segments"),
+    binary.DATA: (_MOST_SEGMENTS, "data segments"),
+}
+_MOST_PARAMETERS: Final = 1000
+"""And as many results. As wasmtime has it."""
+_MOST_NAME_BYTES: Final = 100_000
+"""As wasmtime has it."""
+_MOST_BODY_BYTES: Final = 7_654_321
+"""Of one function. As wasmtime has it."""
+_DEEPEST: Final = 10_000
+"""Blocks in each other. Some engines compile one by calling themselves, and programs have some hundreds."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +83,8 @@ class Module:
     """Name → kind and index."""
     starts: bool
     """Whether instantiating it runs code of its own."""
+    throws: bool
+    """Whether it has tags, as exception handling needs them."""
 
     def signature(self, function: int) -> tuple[bytes, bytes]:
         """Of the function with that index, imported ones first. Raises :exc:`Refused`."""
@@ -79,7 +105,11 @@ def parse(content: bytes) -> Module:
     memories: list[Limits] = []
     exports: dict[str, tuple[int, int]] = {}
     starts = False
+    throws = False
     for kind, section in _sections(content):
+        most, items = _ITEMS.get(kind, (None, ""))
+        if most is not None and section.peek_number() > most:
+            raise Refused(f"it has more than {most} {items}")
         if kind == binary.TYPE:
             types += [_function_type(section) for _ in section.count()]
         elif kind == binary.IMPORT:
@@ -96,9 +126,18 @@ def parse(content: bytes) -> Module:
                 exports[name] = section.byte(), section.number()
         elif kind == binary.START:
             starts = True
+        elif kind == binary.CODE:
+            _check_bodies(section)
+        elif kind == _TAG_SECTION:
+            throws = True
+        elif kind > _TAG_SECTION:
+            raise _invalid("a section is of a kind that is not known")
+    throws = throws or any(wanted.kind == TAG for wanted in imports)
     if len(memories) > 1:
         raise Refused("it has more than one memory, which no cell gives it")
-    return Module(tuple(types), tuple(imports), tuple(functions), tuple(tables), tuple(memories), exports, starts)
+    return Module(
+        tuple(types), tuple(imports), tuple(functions), tuple(tables), tuple(memories), exports, starts, throws
+    )
 
 
 def check(content: bytes) -> Module:
@@ -158,7 +197,7 @@ class _Section:
     def count(self) -> Iterator[int]:
         """As many items as the next number says: each takes a byte at least."""
         count = self.number()
-        if count > min(len(self._content) - self.position, _MOST_ITEMS):
+        if count > len(self._content) - self.position:
             raise _invalid("a section is too short")
         return iter(range(count))
 
@@ -168,9 +207,20 @@ class _Section:
         self.position += count
         return bytes(self._content[self.position - count : self.position])
 
-    def name(self) -> str:
+    def peek_number(self) -> int:
+        """The number at the beginning, which stays there; 0 where there is none."""
+        position, self.position = self.position, 0
         try:
-            return self.take(self.number()).decode()
+            return self.number() if self._content else 0
+        finally:
+            self.position = position
+
+    def name(self) -> str:
+        size = self.number()
+        if size > _MOST_NAME_BYTES:
+            raise _invalid("a name is too long")
+        try:
+            return self.take(size).decode()
         except UnicodeDecodeError:
             raise _invalid("a name is not UTF-8") from None
 
@@ -209,8 +259,59 @@ def _sections(content: bytes) -> Iterator[tuple[int, _Section]]:
 def _function_type(section: _Section) -> tuple[bytes, bytes]:
     if section.byte() != _FUNCTION_TYPE:
         raise Refused("it has types of structures or arrays, which no cell gives it")
-    parameters = b"".join(section.value_type() for _ in section.count())
-    return parameters, b"".join(section.value_type() for _ in section.count())
+    sides = []
+    for side in ("parameters", "results"):
+        kinds = [section.value_type() for _ in section.count()]
+        if len(kinds) > _MOST_PARAMETERS:
+            raise Refused(f"it has a function type with more than {_MOST_PARAMETERS} {side}")
+        sides.append(b"".join(kinds))
+    return sides[0], sides[1]
+
+
+_STRUCTURE: Final = (BLOCK, LOOP, IF, END)
+_SHALLOW: Final = re.compile(
+    instructions.pattern(
+        code
+        for code, instruction in INSTRUCTIONS.items()
+        if code not in _STRUCTURE and not set("lt") & set(instruction.immediates)
+    )
+    + rb"{1,2000}",
+    re.DOTALL,
+)
+"""Instructions that neither begin nor end a block; a bounded number, so that matching takes bounded memory."""
+
+
+def _check_bodies(section: _Section) -> None:
+    for _ in section.count():
+        size = section.number()
+        if size > _MOST_BODY_BYTES:
+            raise Refused(f"it has a function of more than {_MOST_BODY_BYTES} bytes")
+        body = section.take(size)
+        if sum(map(body.count, (b"\x02", b"\x03", b"\x04"))) > _DEEPEST and _depth(body) > _DEEPEST:
+            raise Refused(f"it has more than {_DEEPEST} blocks in each other")
+
+
+def _depth(body: bytes) -> int:
+    """How many blocks are in each other, as far as the instructions are known: where not, the engine decides."""
+    deepest = depth = 0
+    try:
+        position = instructions.read_locals(body, 0).code
+        while position < len(body):
+            run = _SHALLOW.match(body, position)
+            if run is not None:
+                position = run.end()
+                continue
+            code, _, position = instructions.read(body, position, len(body))
+            if code == END:
+                depth -= 1
+            elif code in _STRUCTURE:
+                depth += 1
+                deepest = max(deepest, depth)
+                if deepest > _DEEPEST:
+                    break
+    except Unknown:
+        pass
+    return deepest
 
 
 def _import(section: _Section) -> Import:

@@ -23,7 +23,8 @@ class Garbage(Exception):
     """The cell sent something that no cell of ours sends."""
 
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
+"""No larger than a receipt may hold, whatever a cell says."""
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 

@@ -28,6 +28,11 @@ class Reader:
         self.position += 1
         return value
 
+    def peek(self) -> int:
+        if self.position >= self.end:
+            raise Invalid("it is truncated")
+        return self.data[self.position]
+
     def take(self, size: int) -> bytes:
         start = self.position
         if size > self.end - start:

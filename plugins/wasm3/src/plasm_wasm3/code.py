@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from plasm_cell.instructions import EMPTY, F32, F64, I32, I64, INSTRUCTIONS, NOP, Instruction, Types
+
 from .binary import Invalid, Reader
 
-I32, I64, F32, F64 = 0x7F, 0x7E, 0x7D, 0x7C
 VALUES: Final = frozenset((I32, I64, F32, F64))
 _ANY: Final = 0
-_EMPTY: Final = 0x40
-
-Types = tuple[int, ...]
 
 BLOCK, LOOP, IF, ELSE, FUNCTION = 0x02, 0x03, 0x04, 0x05, -1
 _LOCALS: Final = 50_000
@@ -39,55 +37,14 @@ _FEATURES = {
 }
 
 
-def _simple() -> dict[int, tuple[Types, Types]]:
-    """Operands and results of the instructions that have no immediates."""
-    table: dict[int, tuple[Types, Types]] = {0x45: ((I32,), (I32,)), 0x50: ((I64,), (I32,))}
-
-    def add(first: int, last: int, operands: Types, results: Types) -> None:
-        for code in range(first, last + 1):
-            table[code] = operands, results
-
-    add(0x46, 0x4F, (I32, I32), (I32,))
-    add(0x51, 0x5A, (I64, I64), (I32,))
-    add(0x5B, 0x60, (F32, F32), (I32,))
-    add(0x61, 0x66, (F64, F64), (I32,))
-    add(0x67, 0x69, (I32,), (I32,))
-    add(0x6A, 0x78, (I32, I32), (I32,))
-    add(0x79, 0x7B, (I64,), (I64,))
-    add(0x7C, 0x8A, (I64, I64), (I64,))
-    add(0x8B, 0x91, (F32,), (F32,))
-    add(0x92, 0x98, (F32, F32), (F32,))
-    add(0x99, 0x9F, (F64,), (F64,))
-    add(0xA0, 0xA6, (F64, F64), (F64,))
-    conversions = (
-        (I64, I32), (F32, I32), (F32, I32), (F64, I32), (F64, I32), (I32, I64), (I32, I64), (F32, I64), (F32, I64),
-        (F64, I64), (F64, I64), (I32, F32), (I32, F32), (I64, F32), (I64, F32), (F64, F32), (I32, F64), (I32, F64),
-        (I64, F64), (I64, F64), (F32, F64), (F32, I32), (F64, I64), (I32, F32), (I64, F64), (I32, I32), (I32, I32),
-        (I64, I64), (I64, I64), (I64, I64),
-    )  # fmt: skip
-    for code, (operand, result) in enumerate(conversions, 0xA7):
-        table[code] = (operand,), (result,)
-    return table
-
-
-_SIMPLE: Final = _simple()
-_LOADS: Final = dict(
-    zip(
-        range(0x28, 0x36),
-        ((I32, 2), (I64, 3), (F32, 2), (F64, 3), (I32, 0), (I32, 0), (I32, 1), (I32, 1), (I64, 0), (I64, 0), (I64, 1),
-         (I64, 1), (I64, 2), (I64, 2)),
-        strict=True,
-    )
-)  # fmt: skip
-_STORES: Final = dict(
-    zip(
-        range(0x36, 0x3F),
-        ((I32, 2), (I64, 3), (F32, 2), (F64, 3), (I32, 0), (I32, 1), (I64, 0), (I64, 1), (I64, 2)),
-        strict=True,
-    )
-)
-"""What is loaded or stored, and the logarithm of its natural alignment."""
-_SATURATING: Final = ((F32, I32), (F32, I32), (F64, I32), (F64, I32), (F32, I64), (F32, I64), (F64, I64), (F64, I64))
+_VERSION_1: Final = frozenset((*range(0x45, 0xC5), NOP))
+_SIMPLE: Final = {
+    code: (instruction.operands, instruction.results)
+    for code, instruction in INSTRUCTIONS.items()
+    if code in _VERSION_1 and instruction.operands is not None and instruction.results is not None
+}
+"""Operands and results of the instructions that have no immediates."""
+_CONVERSIONS: Final = {code & 0xFF: INSTRUCTIONS[code] for code in range(0xFC << 16, (0xFC << 16) + 8)}
 
 
 @dataclass
@@ -104,7 +61,7 @@ class Context:
 
 
 @dataclass(slots=True)
-class _Frame:
+class Frame:
     code: int
     starts: Types
     ends: Types
@@ -112,13 +69,15 @@ class _Frame:
     unreachable: bool = False
 
 
-class _Checker:
+class Checker:
+    """Holds the types of one function's code against the stack."""
+
     def __init__(self, context: Context, results: Types, values: Sequence[int], code: Reader) -> None:
         self.context = context
         self.locals = values
         self.code = code
         self.stack: list[int] = []
-        self.frames = [_Frame(FUNCTION, (), results, 0)]
+        self.frames = [Frame(FUNCTION, (), results, 0)]
 
     # --- the two stacks ---
 
@@ -143,10 +102,10 @@ class _Checker:
         frame.unreachable = True
 
     def enter(self, code: int, starts: Types, ends: Types) -> None:
-        self.frames.append(_Frame(code, starts, ends, len(self.stack)))
+        self.frames.append(Frame(code, starts, ends, len(self.stack)))
         self.stack += starts
 
-    def leave(self) -> _Frame:
+    def leave(self) -> Frame:
         frame = self.frames[-1]
         self.pop_all(frame.ends)
         if len(self.stack) != frame.height:
@@ -162,33 +121,27 @@ class _Checker:
     # --- instructions ---
 
     def check(self) -> None:
-        code, stack, simple = self.code, self.stack, _SIMPLE
         while self.frames:
-            operation = code.byte()
-            signature = simple.get(operation)
-            if signature is not None:
-                operands, results = signature
-                for kind in reversed(operands):
-                    self.pop(kind)
-                stack += results
-            elif 0x20 <= operation <= 0x22:
-                self.local(operation)
-            elif operation in _LOADS:
-                stack_type, alignment = _LOADS[operation]
-                self.memory_argument(alignment)
-                self.pop(I32)
-                stack.append(stack_type)
-            elif operation in _STORES:
-                stack_type, alignment = _STORES[operation]
-                self.memory_argument(alignment)
-                self.pop(stack_type)
-                self.pop(I32)
-            elif 0x41 <= operation <= 0x44:
-                self.constant(operation)
-            else:
-                self.other(operation)
-        if not code.at_end:
+            self.step(self.code.byte())
+        if not self.code.at_end:
             raise Invalid("code goes on after the end of its function")
+
+    def step(self, operation: int) -> None:
+        """Check the instruction `operation`, whose first byte has been taken."""
+        signature = _SIMPLE.get(operation)
+        if signature is not None:
+            operands, results = signature
+            for kind in reversed(operands):
+                self.pop(kind)
+            self.stack += results
+        elif 0x20 <= operation <= 0x22:
+            self.local(operation)
+        elif 0x28 <= operation <= 0x3E:
+            self.memory_access(INSTRUCTIONS[operation])
+        elif 0x41 <= operation <= 0x44:
+            self.constant(operation)
+        else:
+            self.other(operation)
 
     def local(self, operation: int) -> None:
         index = self.code.unsigned()
@@ -209,11 +162,15 @@ class _Checker:
             self.code.take(4 if operation == 0x43 else 8)
         self.stack.append((I32, I64, F32, F64)[operation - 0x41])
 
-    def memory_argument(self, natural: int) -> None:
+    def memory_access(self, instruction: Instruction) -> None:
+        assert instruction.operands is not None
+        assert instruction.results is not None
         self.need_memory()
-        if self.code.unsigned() > natural:
+        if self.code.unsigned() > instruction.alignment:
             raise Invalid("an alignment is larger than natural")
         self.code.unsigned()
+        self.pop_all(instruction.operands)
+        self.stack += instruction.results
 
     def need_memory(self) -> None:
         if not self.context.memories:
@@ -224,14 +181,19 @@ class _Checker:
             raise Invalid(f"it uses a second {what}")
 
     def block_type(self) -> tuple[Types, Types]:
-        found = self.code.signed(33)
-        if found >= 0:
+        first = self.code.peek()
+        if first & 0xC0 != 0x40:
+            found = self.code.signed(33)
+            if found < 0:
+                raise Invalid("a block has a type that is not known")
             return self.type_of(found)
-        if found & 0x7F == _EMPTY:
+        # One byte, and no longer spelling of the same number.
+        self.code.byte()
+        if first == EMPTY:
             return (), ()
-        if found & 0x7F not in VALUES:
+        if first not in VALUES:
             raise Invalid("a block has a type that is not known")
-        return (), (found & 0x7F,)
+        return (), (first,)
 
     def type_of(self, index: int) -> tuple[Types, Types]:
         if index >= len(self.context.types):
@@ -242,8 +204,6 @@ class _Checker:
         match operation:
             case 0x00:
                 self.give_up()
-            case 0x01:
-                pass
             case 0x02 | 0x03 | 0x04:
                 starts, ends = self.block_type()
                 if operation == IF:
@@ -341,10 +301,12 @@ class _Checker:
 
     def miscellaneous(self) -> None:
         which = self.code.unsigned()
-        if which < 8:
-            operand, result = _SATURATING[which]
-            self.pop(operand)
-            self.stack.append(result)
+        conversion = _CONVERSIONS.get(which)
+        if conversion is not None:
+            assert conversion.operands is not None
+            assert conversion.results is not None
+            self.pop_all(conversion.operands)
+            self.stack += conversion.results
         elif which in (10, 11):
             self.need_memory()
             for _ in range(12 - which):
@@ -358,10 +320,12 @@ class _Checker:
             raise Invalid(f"an instruction that is not known: 0xfc {which}")
 
 
-def check_code(context: Context, function: int, body: Reader) -> None:
-    """The body of the function with the index `function`. Raises :exc:`Invalid`."""
-    parameters, results = context.types[context.functions[function]]
-    values = list(parameters)
+def locals_of(context: Context, function: int, body: Reader) -> list[int]:
+    """The types of the parameters and locals of a function, whose `body` is then read up to its code.
+
+    Raises :exc:`Invalid`.
+    """
+    values = list(context.types[context.functions[function]][0])
     for _ in range(body.count()):
         count = body.unsigned()
         kind = body.byte()
@@ -370,4 +334,10 @@ def check_code(context: Context, function: int, body: Reader) -> None:
         if len(values) + count > _LOCALS:
             raise Invalid("a function has too many locals")
         values += [kind] * count
-    _Checker(context, results, values, body).check()
+    return values
+
+
+def check_code(context: Context, function: int, body: Reader) -> None:
+    """The body of the function with the index `function`. Raises :exc:`Invalid`."""
+    values = locals_of(context, function, body)
+    Checker(context, context.types[context.functions[function]][1], values, body).check()

@@ -18,9 +18,9 @@ from plasm_cell.wasi import Stop, Wasi
 from . import library
 from .binary import Invalid
 from .library import HOST_FUNCTION, I32, I64, POINTER, Tagged
+from .lowering import Lowered
 from .prepare import prepare, without_data
 from .validation import TABLE_ELEMENTS as LONGEST_TABLE
-from .validation import Validation
 
 if TYPE_CHECKING:
     from plasm_cell.engine import Engine
@@ -59,12 +59,12 @@ def compile_module(module: bytes) -> Compiled:
     """Check, rewrite and try it; the artifact is a module in wasm3's reach. Raises :exc:`Refused`."""
     parsed = modules.check(module)
     try:
-        facts = Validation(module)
+        facts = Lowered(module)
+        if LONGEST_TABLE < facts.table_elements <= TABLE_ELEMENTS:
+            raise Invalid(f"its table has more than {LONGEST_TABLE} elements")
+        made = prepare(module, facts)
     except Invalid as reason:
         raise Refused(f"wasm3 does not run it: {reason}") from None
-    if LONGEST_TABLE < facts.table_elements <= TABLE_ELEMENTS:
-        raise Refused(f"wasm3 does not run it: its table has more than {LONGEST_TABLE} elements")
-    made = prepare(module, facts)
     content = without_data(made.module)
     guest = Guest(_LIBRARY, content)
     try:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plasm_cell import binary
-from plasm_cell.binary import signed, unsigned
+from plasm_cell import binary, modules
+from plasm_cell.binary import export_item, signed, unsigned
 from plasm_cell.instrument import Instrumented, instrument
 
+from .lowering import Lowered
 from .validation import TABLE_ELEMENTS, Validation
 
 _NOTHING = b"\0"
 
 
-def prepare(module: bytes, facts: Validation) -> Instrumented:
-    """Instrumented; with a table as long as it is declared, and without what wasm3 does not know but need not."""
-    made = instrument(module)
+def prepare(module: bytes, facts: Lowered) -> Instrumented:
+    """Lowered and instrumented; with a table as long as it is declared, and without what wasm3 need not know.
+
+    What comes out has been validated. Raises :exc:`Refused`, and :exc:`.binary.Invalid` where that has more of
+    something than there may be.
+    """
+    sections = dict(binary.sections(module))
+    if facts.bodies:
+        sections[binary.CODE] = unsigned(len(facts.bodies)) + b"".join(
+            unsigned(len(body)) + body for body in facts.bodies
+        )
+    made = instrument(binary.join(sections))
     sections = dict(binary.sections(made.module))
     sections.pop(binary.DATA_COUNT, None)
     segments = [_segment(offset, functions) for offset, functions in facts.segments]
@@ -24,7 +34,17 @@ def prepare(module: bytes, facts: Validation) -> Instrumented:
         segments.append(_segment(facts.table_elements, ()))
     sections[binary.ELEMENT] = unsigned(len(segments)) + b"".join(segments)
     overfull = any(offset + len(functions) > facts.table_elements for offset, functions in facts.segments)
-    return replace(made, module=binary.join(sections), trap="table_out_of_bounds" if overfull else None)
+    sections[binary.EXPORT] = _exports(modules.parse(made.module), made)
+    rewritten = binary.join(sections)
+    Validation(rewritten)
+    return replace(made, module=rewritten, trap="table_out_of_bounds" if overfull else None)
+
+
+def _exports(parsed: modules.Module, made: Instrumented) -> bytes:
+    """Those that are used: wasm3 takes names up to their first NUL, so that others might be found in their place."""
+    names = ("_start", made.limit, made.refused, made.start)
+    used = [name for name in names if name is not None and name in parsed.exports]
+    return unsigned(len(used)) + b"".join(export_item(name, *parsed.exports[name]) for name in used)
 
 
 def without_data(module: bytes) -> bytes:

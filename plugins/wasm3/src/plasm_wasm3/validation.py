@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from plasm_cell.instructions import F32, F64, I32, I64
+
 from .binary import Invalid, Reader
-from .code import I32, VALUES, Context, check_code
+from .code import VALUES, Context, check_code
 
 _PREAMBLE: Final = b"\0asm\1\0\0\0"
 _ORDER: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 13: 6, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
@@ -21,7 +23,7 @@ TABLE_ELEMENTS: Final = 100_000
 _EXPRESSIONS: Final = 4
 _ACTIVE: Final = (0, 2, _EXPRESSIONS)
 """Forms of element segments that fill the table when the module is instantiated."""
-_CONSTANTS: Final = {0x41: 0x7F, 0x42: 0x7E, 0x43: 0x7D, 0x44: 0x7C}
+_CONSTANTS: Final = {0x41: I32, 0x42: I64, 0x43: F32, 0x44: F64}
 
 
 class Validation:
@@ -206,7 +208,10 @@ class Validation:
             raise Invalid("it has more functions than bodies, or fewer")
         first = len(self.context.functions) - self._defined
         for number in range(self._bodies):
-            check_code(self.context, first + number, reader.part())
+            self._body(first + number, reader.part())
+
+    def _body(self, function: int, body: Reader) -> None:
+        check_code(self.context, function, body)
 
     def _data(self, reader: Reader) -> None:
         count = reader.count()

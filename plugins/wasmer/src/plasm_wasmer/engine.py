@@ -38,6 +38,9 @@ _TRAPS: Final = {
 }
 """How wasmer names the traps: the first line of its message, without ``RuntimeError:``."""
 
+_PANIC: Final = "PanicException"
+"""The name of what is raised where wasmer fails on what it did not expect; it cannot be imported."""
+
 
 class Failed(Exception):
     """wasmer says no to what was checked before."""
@@ -46,6 +49,8 @@ class Failed(Exception):
 def compile_module(module: bytes) -> Compiled:
     """Check, rewrite and compile; the artifact is what wasmer serializes. Raises :exc:`Refused`."""
     parsed = modules.check(module)
+    if parsed.throws:
+        raise Refused("wasmer does not run it: it uses exception handling")
     store = _store()
     try:
         if not wasmer.Module.validate(store, module):
@@ -56,6 +61,10 @@ def compile_module(module: bytes) -> Compiled:
         compiled = wasmer.Module(store, made.module)
     except RuntimeError as error:
         raise Refused(f"wasmer does not run it: {_first_line(error)}") from None
+    except BaseException as error:
+        if type(error).__name__ != _PANIC:
+            raise
+        raise Refused(f"wasmer does not run it: its compiler gave up: {_first_line(error)}") from None
     return Compiled(replace(made, module=compiled.serialize()).encoded(), parsed.starts)
 
 
@@ -158,7 +167,7 @@ def _store() -> Any:
     return wasmer.Store(wasmer.engine.Universal(Compiler))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     line = (str(error).splitlines() or [""])[0].strip()
     return line[len("RuntimeError: ") :] if line.startswith("RuntimeError: ") else line
 

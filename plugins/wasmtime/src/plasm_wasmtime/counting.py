@@ -14,8 +14,9 @@ Source: the WebAssembly core specification, 5.4 (instructions); wasmtime's ``Fun
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from plasm_cell import modules
+from plasm_cell import instructions, modules
 from plasm_cell.binary import (
     CODE,
     EXPORT,
@@ -28,52 +29,61 @@ from plasm_cell.binary import (
     unsigned,
     with_items,
 )
+from plasm_cell.instructions import (
+    BLOCK,
+    BR,
+    BR_IF,
+    BR_TABLE,
+    CALL,
+    CALL_INDIRECT,
+    DROP,
+    ELSE,
+    END,
+    I32,
+    I64,
+    IF,
+    INSTRUCTIONS,
+    LOOP,
+    MEMORY_COPY,
+    MEMORY_FILL,
+    MEMORY_GROW,
+    MEMORY_INIT,
+    NOP,
+    RETURN,
+    RETURN_CALL,
+    RETURN_CALL_INDIRECT,
+    SELECT_TYPED,
+    TABLE_COPY,
+    TABLE_FILL,
+    TABLE_GROW,
+    TABLE_INIT,
+    UNREACHABLE,
+    Unknown,
+)
 
 from .settings import COUNTER
 
-_I32, _I64 = 0x7F, 0x7E
-_LEB = rb"[\x80-\xff]*[\x00-\x7f]"
-_COSTED = (
-    rb"(?:[\x1b\x45-\xc4\xd1]|[\x20-\x26\x3f\x41\x42\xd0\xd2]"
-    + _LEB
-    + rb"|[\x28-\x3e]"
-    + 2 * _LEB
-    + rb"|\x43.{4}|\x44.{8}|\xfc(?:[\x00-\x07]|[\x09\x0d\x10]"
-    + _LEB
-    + rb")|\xfd(?:[\x00-\x0b\x5c\x5d]"
-    + 2 * _LEB
-    + rb"|[\x0c\x0d].{16}|[\x15-\x22].|[\x54-\x5b]"
-    + 2 * _LEB
-    + rb".|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01))"
+_CONTROL: Final = frozenset((UNREACHABLE, BLOCK, LOOP, IF, ELSE, END, BR, BR_IF, BR_TABLE, RETURN))
+_CALLS: Final = frozenset((CALL, CALL_INDIRECT, RETURN_CALL, RETURN_CALL_INDIRECT))
+_BULK: Final = frozenset((MEMORY_INIT, MEMORY_COPY, MEMORY_FILL, TABLE_INIT, TABLE_COPY, TABLE_FILL))
+"""Whose topmost operand says how much they do."""
+_GROWS: Final = frozenset((MEMORY_GROW, TABLE_GROW))
+"""The same, unless they are refused."""
+_CHARGED_UNSEEN: Final = 128
+"""Pages or elements. So many the engine charges also where it refuses them; more only where it grants them."""
+_LEAVE: Final = _CALLS | {UNREACHABLE, RETURN}
+_BRANCHES: Final = frozenset((BR, BR_IF, BR_TABLE))
+_FREE_CONTROL: Final = frozenset((UNREACHABLE, BLOCK, LOOP, ELSE, END, RETURN))
+_COUNT_BEFORE: Final = (_CONTROL | _CALLS) - {BLOCK}
+"""Instructions before which the sum has to be up to date: those behind them may run another number of times."""
+
+_COSTED: Final = instructions.pattern(
+    code for code in INSTRUCTIONS if code not in _CONTROL | _CALLS | _BULK | _GROWS | {NOP, DROP, SELECT_TYPED}
 )
-_FREE = rb"[\x01\x1a]"
-_RUN = re.compile(rb"(?:" + _COSTED + rb"|" + _FREE + rb"){0,2000}", re.DOTALL)
+_FREE: Final = instructions.pattern((NOP, DROP))
+_RUN: Final = re.compile(rb"(?:" + _COSTED + rb"|" + _FREE + rb"){1,2000}", re.DOTALL)
 """Instructions without consequence for what runs next; a bounded number, so that matching takes bounded memory."""
-_ONE = re.compile(_FREE + rb"*" + _COSTED, re.DOTALL)
-
-_UNREACHABLE, _BLOCK, _LOOP, _IF, _ELSE, _END = 0x00, 0x02, 0x03, 0x04, 0x05, 0x0B
-_BRANCH, _BRANCH_IF, _BRANCH_TABLE, _RETURN = 0x0C, 0x0D, 0x0E, 0x0F
-_CALL, _CALL_INDIRECT, _RETURN_CALL, _RETURN_CALL_INDIRECT = 0x10, 0x11, 0x12, 0x13
-_SELECT_TYPED, _MEMORY_GROW, _MISCELLANEOUS = 0x1C, 0x40, 0xFC
-_INDICES = {
-    _BRANCH: 1,
-    _BRANCH_IF: 1,
-    _CALL: 1,
-    _CALL_INDIRECT: 2,
-    _RETURN_CALL: 1,
-    _RETURN_CALL_INDIRECT: 2,
-    _MEMORY_GROW: 1,
-}
-_BULK = {8: 2, 10: 2, 11: 1, 12: 2, 14: 2, 15: 1, 17: 1}
-"""Of the instructions behind 0xFC whose topmost operand says how much they do: how many indices follow."""
-_LEAVE = frozenset((_UNREACHABLE, _RETURN, _CALL, _CALL_INDIRECT, _RETURN_CALL, _RETURN_CALL_INDIRECT))
-_BRANCHES = frozenset((_BRANCH, _BRANCH_IF, _BRANCH_TABLE))
-_FREE_CONTROL = frozenset((_UNREACHABLE, _BLOCK, _LOOP, _ELSE, _END, _RETURN))
-_REFERENCES = frozenset((0x63, 0x64))
-
-
-class _Unknown(Exception):
-    """Something that this does not know the length or the cost of."""
+_ONE: Final = re.compile(_FREE + rb"*" + _COSTED, re.DOTALL)
 
 
 def counted(module: bytes) -> bytes | None:
@@ -91,16 +101,14 @@ def counted(module: bytes) -> bytes | None:
     try:
         for index in parsed.functions[:count]:
             size, position = read_unsigned(parts[CODE], position)
-            parameters = parsed.types[index][0]
-            if not _REFERENCES.isdisjoint(parameters):
-                return None
-            body = _Body(parts[CODE], position, position + size, len(parameters), counter).rewritten()
+            parameters = instructions.parameters(parsed.types[index][0])
+            body = _Body(parts[CODE], position, position + size, parameters, counter).rewritten()
             bodies.append(unsigned(len(body)) + body)
             position += size
-    except (_Unknown, IndexError):
+    except Unknown:
         return None
     parts[CODE] = unsigned(len(bodies)) + b"".join(bodies)
-    parts[GLOBAL] = with_items(parts.get(GLOBAL, b""), bytes((_I64, 1, 0x42, 0, 0x0B)))
+    parts[GLOBAL] = with_items(parts.get(GLOBAL, b""), bytes((I64, 1, 0x42, 0, 0x0B)))
     parts[EXPORT] = with_items(parts[EXPORT], export_item(COUNTER, modules.GLOBAL, counter))
     return join(parts)
 
@@ -111,17 +119,10 @@ class _Body:
     def __init__(self, content: bytes, position: int, end: int, parameters: int, counter: int) -> None:
         self._content = content
         self._end = end
-        self._groups, self._head = read_unsigned(content, position)
-        locals_ = parameters
-        position = self._head
-        for _ in range(self._groups):
-            count, position = read_unsigned(content, position)
-            if content[position] in _REFERENCES:
-                raise _Unknown
-            locals_ += count
-            position += 1
-        self._code = position
-        self._sum, self._amount = unsigned(locals_), unsigned(locals_ + 1)
+        self._declared = instructions.read_locals(content, position)
+        locals_ = parameters + self._declared.declared
+        # One of 64 bits, and two for amounts.
+        self._sum, self._amount, self._answer = (unsigned(locals_ + number) for number in range(3))
         self._load = b"\x23" + unsigned(counter) + b"\x21" + self._sum
         self._store = b"\x20" + self._sum + b"\x24" + unsigned(counter)
         self._out = bytearray()
@@ -131,52 +132,49 @@ class _Body:
     def rewritten(self) -> bytes:
         content, end = self._content, self._end
         self._out += self._load
-        position = self._code
+        groups, start, _, position = self._declared
+        head = content[start:position] + bytes((1, I64, 2, I32))
         while position < end:
             run = _RUN.match(content, position, end)
-            assert run is not None
-            if run.end() > position:
+            if run is None:
+                position = self._one(position)
+            else:
                 self._out += run.group()
                 self._pending += len(_ONE.findall(run.group()))
                 position = run.end()
-            else:
-                position = self._one(content[position], position)
-        # Two locals, of which the second is for amounts.
-        added = bytes((1, _I64, 1, _I32))
-        return unsigned(self._groups + 2) + content[self._head : self._code] + added + bytes(self._out)
+        return unsigned(groups + 2) + head + bytes(self._out)
 
-    def _one(self, code: int, position: int) -> int:
-        """Write the instruction `code` at `position` with what belongs before and behind it; where the next one is."""
-        after = self._after(code, position)
-        out = self._out
-        if code in (_MISCELLANEOUS, _MEMORY_GROW):
+    def _one(self, position: int) -> int:
+        """Write the instruction at `position` with what belongs before and behind it; where the next one is."""
+        content, out = self._content, self._out
+        code, immediates, after = instructions.read(content, position, self._end)
+        if code not in _FREE_CONTROL and code not in (NOP, DROP):
             self._pending += 1
+        if code in _BULK:
             self._count_amount()
-        elif code not in _FREE_CONTROL:
-            self._pending += 1
-        if code not in (_BLOCK, _SELECT_TYPED, _MISCELLANEOUS, _MEMORY_GROW):
+        if code in _COUNT_BEFORE:
             self._count()
-        if code in _LEAVE or (code == _END and not self._depth) or self._may_return(code, position):
+        if code in _LEAVE or (code == END and not self._depth) or self._may_return(code, immediates):
             out += self._store
-        if code in (_BLOCK, _LOOP, _IF):
+        if code in (BLOCK, LOOP, IF):
             self._depth += 1
-        elif code == _END:
+        elif code == END:
             self._depth -= 1
-        out += self._content[position:after]
-        if code in (_CALL, _CALL_INDIRECT):
+        if code in _GROWS:
+            self._grow(content[position:after])
+        else:
+            out += content[position:after]
+        if code in (CALL, CALL_INDIRECT):
             out += self._load
         return after
 
     def _may_return(self, code: int, position: int) -> bool:
-        """Whether the instruction `code` at `position` is a branch that leads out of the function."""
+        """Whether `code`, whose immediates are at `position`, is a branch that leads out of the function."""
         if code not in _BRANCHES:
             return False
-        count, position = read_unsigned(self._content, position + 1) if code == _BRANCH_TABLE else (0, position + 1)
-        for _ in range(count + 1):
-            label, position = read_unsigned(self._content, position)
-            if label == self._depth:
-                return True
-        return False
+        if code == BR_TABLE:
+            return self._depth in instructions.read_labels(self._content, position)[0]
+        return instructions.read_index(self._content, position)[0] == self._depth
 
     def _count(self) -> None:
         """Add what has been executed since this was done last."""
@@ -189,36 +187,10 @@ class _Body:
         amount, total = self._amount, self._sum
         self._out += b"\x22" + amount + b"\x20" + amount + b"\xad\x20" + total + b"\x7c\x21" + total
 
-    def _after(self, code: int, position: int) -> int:
-        """Where the instruction `code` at `position` ends. Raises :exc:`_Unknown`."""
-        content = self._content
-        position += 1
-        if code in (_UNREACHABLE, _ELSE, _END, _RETURN):
-            return position
-        if code in (_BLOCK, _LOOP, _IF):
-            if content[position] in _REFERENCES:
-                raise _Unknown
-            return self._past(position, 1)
-        if code in _INDICES:
-            return self._past(position, _INDICES[code])
-        if code == _BRANCH_TABLE:
-            count, position = read_unsigned(content, position)
-            return self._past(position, count + 1)
-        if code == _SELECT_TYPED:
-            count, position = read_unsigned(content, position)
-            if not _REFERENCES.isdisjoint(content[position : position + count]):
-                raise _Unknown
-            return position + count
-        if code == _MISCELLANEOUS:
-            which, position = read_unsigned(content, position)
-            if which in _BULK:
-                return self._past(position, _BULK[which])
-        raise _Unknown
-
-    def _past(self, position: int, count: int) -> int:
-        """Behind `count` numbers of any sign."""
-        for _ in range(count):
-            while self._content[position] & 0x80:
-                position += 1
-            position += 1
-        return position
+    def _grow(self, instruction: bytes) -> None:
+        """Add the topmost operand of `instruction` if it does not answer -1, or is small; the answer stays there."""
+        amount, answer, total = self._amount, self._answer, self._sum
+        self._out += b"\x22" + amount + instruction + b"\x22" + answer
+        self._out += b"\x20" + amount + b"\x41\x00\x20" + answer + b"\x41\x7f\x47"
+        self._out += b"\x20" + amount + b"\x41" + signed(_CHARGED_UNSEEN) + b"\x4d\x72\x1b"
+        self._out += b"\xad\x20" + total + b"\x7c\x21" + total

@@ -20,6 +20,8 @@ from .memory import Memories, Region
 from .settings import BY_COUNTER, BY_ENGINE, COUNTER, COUNTING, TABLE_ELEMENTS, TABLES, Settings
 
 _NO_FUEL_LIMIT = (1 << 63) - 1
+_MOST_FUEL = (1 << 53) - 1
+"""What a receipt may hold. More is told as this much."""
 _VALUE_BYTES = ctypes.sizeof(RawValue)
 _NO_FINALIZER = FINALIZER(0)
 _WRITABLE = 0x200
@@ -196,7 +198,7 @@ class WasmtimeMachine:
         lib = self._lib
         if program.counted == BY_ENGINE:
             lib.wasmtime_context_get_fuel(context, self._fuel_reference)
-            return fuel - self._fuel.value
+            return min(fuel - self._fuel.value, _MOST_FUEL)
         if program.counted != BY_COUNTER:
             return None
         if not instantiated:
@@ -205,7 +207,7 @@ class WasmtimeMachine:
             context, self._instance_reference, _COUNTER, len(_COUNTER), self._item_reference
         )
         lib.wasmtime_global_get(context, self._item_content, self._global_reference)
-        return int(self._global.of[0])
+        return min(int(self._global.of[0]), _MOST_FUEL)
 
     def _execute(self, program: Program, context: int, fuel: int) -> tuple[bool, str | None, str | None]:
         """Whether it was instantiated, the trap's name, the engine's error."""

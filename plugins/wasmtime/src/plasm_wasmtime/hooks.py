@@ -43,7 +43,7 @@ def _find_engine(*, count_fuel: bool) -> EngineSpec:
     from .settings import configuration
 
     require_linux("wasmtime")
-    engine = find_engine("wasmtime", "pip install 'wasmtime>=48,<51'")
+    engine = find_engine("wasmtime", "pip install 'wasmtime>=49,<51'")
     return EngineSpec(
         name="wasmtime",
         version=importlib.metadata.version("wasmtime"),

@@ -40,7 +40,7 @@ COUNTING: Final[Mapping[bytes, Settings]] = {BY_ENGINE: ENGINE_SETTINGS, BY_COUN
 NOT_COUNTING: Final[Mapping[bytes, Settings]] = {NOT_AT_ALL: UNCOUNTED_SETTINGS}
 COUNTER: Final = "plasm:fuel"
 """What :mod:`.counting` exports: a global, i64, the fuel that was used."""
-_COUNTER_VERSION: Final = 1
+_COUNTER_VERSION: Final = 2
 """The version of :mod:`.counting`: compiled modules and receipts of another are not comparable."""
 
 TABLE_ELEMENTS: Final = 1 << 18
