@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from . import lockdown, wasi
-from .engine import Limits, Refused
+from .engine import GaveUp, Limits, Refused, starve
 from .frames import CellSocket, Closed, one_line, read_exactly, write_all
 from .lockdown import MARGIN_BYTES, limit_cpu, limit_memory, take
 from .verdicts import verdict
@@ -38,8 +39,12 @@ def main(
             _compile(node, engine, data_bytes)
         else:
             serve(node, machine, data_bytes)
-    except (Closed, BrokenPipeError, ConnectionResetError, MemoryError):
+    except (Closed, BrokenPipeError, ConnectionResetError):
         pass
+    except MemoryError:
+        starve()
+    except GaveUp as reason:
+        node.send({"kind": "gave_up", "detail": one_line(str(reason))})
     except Exception as error:
         node.send({"kind": "failed", "detail": one_line(f"{type(error).__name__}: {error}")})
     # Not by returning: to let go of a socket that is open, the interpreter makes calls that no cell may make, and its
@@ -59,6 +64,10 @@ def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
         else:
             compiled = engine.compile_module(content)
         write_all(artifact, compiled.artifact)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise GaveUp("its compiled form is larger than artifact_bytes allows") from None
     except Refused as refusal:
         node.send({"kind": "refused", "detail": one_line(str(refusal))})
     else:

@@ -21,7 +21,7 @@ from .options import WasmerOptions
 if TYPE_CHECKING:
     from plasm.ports import Runtime
 
-CONFIGURATION: dict[str, str | int | bool] = {"compiler": "cranelift", "nan": "canonical", "rewriting": 1}
+CONFIGURATION: dict[str, str | int | bool] = {"compiler": "cranelift", "nan": "canonical", "rewriting": 2}
 """``rewriting`` counts the changes of what becomes of a module before wasmer sees it."""
 
 
