@@ -37,6 +37,8 @@ CELL_SOCKET = 3
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
+_NICENESS = 10
+"""A tenth of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux)."""
 
 Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
 """Functions that raise :exc:`OSError` where they fail, and their arguments."""
@@ -112,6 +114,14 @@ def prepare(parent: int) -> None:
     # Where the machine runs out of memory, cells go before the node does.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
+
+
+def give_way() -> None:
+    """Run only on what others leave of the processors, as far as that goes: children inherit it."""
+    os.nice(_NICENESS)
+    # A long compilation is given longer turns, and interrupts nobody who wakes up.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def enter_warm(walls: Walls, parent: int) -> None:

@@ -36,6 +36,8 @@ from .rehearsal import copy_when_forked, rehearse
 def main(descriptor: str, parent: str, role: str, engine_name: str, compiler: str) -> None:
     """Serve until the node closes the socket or ends."""
     lockdown.prepare(int(parent))
+    if role == "compile":
+        lockdown.give_way()
     if int(descriptor) != CELL_SOCKET:
         # Where a cell has its own: what reads from there is made once, here.
         os.dup2(int(descriptor), CELL_SOCKET)
