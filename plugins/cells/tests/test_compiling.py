@@ -1,4 +1,4 @@
-"""Compiling has slots, a deadline and blame of its own: what cannot be prepared is said once, and is nobody's failure."""
+"""Compiling has slots, a deadline and blame of its own: what cannot be prepared is said once and blames nobody."""
 
 from __future__ import annotations
 
