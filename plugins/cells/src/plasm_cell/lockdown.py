@@ -37,8 +37,9 @@ CELL_SOCKET = 3
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
-_NICENESS = 10
-"""A tenth of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux)."""
+_NICENESS = 5
+"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux). With less, a
+node that is busy with runs would hardly compile."""
 
 Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
 """Functions that raise :exc:`OSError` where they fail, and their arguments."""

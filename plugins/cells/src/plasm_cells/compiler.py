@@ -33,6 +33,9 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 """Seconds between the attempts, each pause twice the one before: all of them outlast five seconds of kills."""
 _MARGIN_BYTES = 256 << 20
+_PATIENCE = 3
+"""Of the wall clock for each second of the processor: what compiles gives way to what runs, and on a busy node that
+must not be what keeps an honest module out."""
 
 
 def for_limits(digest: Digest) -> Digest:
@@ -50,6 +53,15 @@ def _derived(what: str, digest: Digest) -> Digest:
 
 class _NotTheModule(Exception):
     """No compile cell could be had, or it was killed, and not for what the module did."""
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    seconds: float
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s ({self.setting})"
 
 
 @dataclass(eq=False)
@@ -120,7 +132,7 @@ class Compiler:
                 self._unprepared.check(digest)
             # Keeping it takes descriptors as well, so that is bounded too.
             async with self._at_once:
-                compiled = await self._compile(digest, module, self._seconds(own))
+                compiled = await self._compile(digest, module, self._deadline(own=own))
                 if self._limits_apart:
                     try:
                         await self._keep_source(digest, module)
@@ -154,7 +166,7 @@ class Compiler:
             finally:
                 os.close(source.descriptor)
             async with self._at_once:
-                self._held.add(key, await self._compile(key, module, self._seconds(False), limiting=True))
+                self._held.add(key, await self._compile(key, module, self._deadline(own=False), limiting=True))
                 if self._folder is not None:
                     await self._keep(key, self._folder)
 
@@ -191,17 +203,19 @@ class Compiler:
         finally:
             os.close(copy.descriptor)
 
-    def _seconds(self, own: bool) -> float:
+    def _deadline(self, *, own: bool) -> _Deadline:
         options = self._options
-        return max(options.compile_seconds, options.own_compile_seconds) if own else options.compile_seconds
+        if own and options.own_compile_seconds > options.compile_seconds:
+            return _Deadline(options.own_compile_seconds, "own_compile_seconds")
+        return _Deadline(options.compile_seconds, "compile_seconds")
 
-    async def _compile(self, digest: Digest, module: bytes, seconds: float, *, limiting: bool = False) -> Artifact:
+    async def _compile(self, digest: Digest, module: bytes, deadline: _Deadline, *, limiting: bool = False) -> Artifact:
         reason = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await anyio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)))
             try:
-                return await self._compile_once(module, seconds, limiting=limiting)
+                return await self._compile_once(module, deadline, limiting=limiting)
             except _NotTheModule as problem:
                 reason = str(problem)
             except NotPrepared as problem:
@@ -210,7 +224,7 @@ class Compiler:
                 raise
         raise RuntimeFailed(reason)
 
-    async def _compile_once(self, module: bytes, seconds: float, *, limiting: bool) -> Artifact:
+    async def _compile_once(self, module: bytes, deadline: _Deadline, *, limiting: bool) -> Artifact:
         source, target = -1, -1
         try:
             parent = await self._warm()
@@ -222,7 +236,7 @@ class Compiler:
         try:
             source = await to_thread.run_sync(memory_file, "module", module)
             target = memory_file("compiled")
-            compiled = await self._ask(cell, source, target, len(module), seconds, limiting=limiting)
+            compiled = await self._ask(cell, source, target, len(module), deadline, limiting=limiting)
         except BaseException:
             if target >= 0:
                 os.close(target)
@@ -255,7 +269,7 @@ class Compiler:
             return self._parent
 
     async def _ask(
-        self, cell: Cell, source: int, target: int, module_bytes: int, seconds: float, *, limiting: bool
+        self, cell: Cell, source: int, target: int, module_bytes: int, deadline: _Deadline, *, limiting: bool
     ) -> Compiled:
         """What the cell says of the module.
 
@@ -265,23 +279,24 @@ class Compiler:
             "module_bytes": module_bytes,
             "limiting": limiting,
             "memory_bytes": self._memory_bytes,
-            "seconds": seconds,
+            "seconds": deadline.seconds,
         }
         reply = None
         try:
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(_PATIENCE * deadline.seconds):
                 await cell.channel.send(job, descriptors=(source, target))
                 reply, _ = await cell.channel.receive()
         except TimeoutError:
-            raise NotPrepared(
-                f"compiling the module takes more than {seconds:g} s, this node's compile_seconds"
-            ) from None
+            raise NotPrepared(f"compiling the module takes more than {deadline}") from None
         except CellGone:
             died_by_itself = not cell.killed
             death = await cell.end()
-            if died_by_itself and self._killed_from_outside(death, seconds):
+            if death.code in (-signal.SIGXCPU, -signal.SIGKILL) and death.cpu_seconds >= deadline.seconds:
+                # At its hard limit of processor time the kernel sends SIGKILL (setrlimit(2)).
+                raise NotPrepared(f"compiling the module takes more than {deadline}") from None
+            if died_by_itself and self._killed_from_outside(death):
                 raise _NotTheModule("processes that compile are killed before they are done") from None
-            raise NotPrepared(self._died(death, seconds)) from None
+            raise NotPrepared(self._died(death, deadline)) from None
         except Garbage:
             pass
         match reply:
@@ -293,16 +308,16 @@ class Compiler:
                 raise NotPrepared(f"the module could not be compiled: {one_line(detail)}")
         raise NotPrepared("the process that compiles sent what it should not")
 
-    def _killed_from_outside(self, death: Death, seconds: float) -> bool:
-        """Whether it was SIGKILL that neither the group's limit sent nor, after so much CPU time, RLIMIT_CPU."""
-        if death.code != -signal.SIGKILL or death.cpu_seconds >= seconds:
+    def _killed_from_outside(self, death: Death) -> bool:
+        """Whether it was SIGKILL, and not sent for the group's own limit."""
+        if death.code != -signal.SIGKILL:
             return False
         return self._group is None or self._group.starved() is not Starved.GROUP
 
-    def _died(self, death: Death, seconds: float) -> str:
+    def _died(self, death: Death, deadline: _Deadline) -> str:
         return (
             f"compiling the module ended by {death}; "
-            f"it may use {seconds:g} s (compile_seconds) and {self._memory_bytes >> 20} MiB (compile_memory_bytes)"
+            f"it may use {deadline} and {self._memory_bytes >> 20} MiB (compile_memory_bytes)"
         )
 
     @asynccontextmanager

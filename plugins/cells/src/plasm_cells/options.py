@@ -31,8 +31,8 @@ class CellOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     compile_slots: Annotated[int, Meta(ge=0, le=1024)] = 0
     """Modules compiled at once; 0 for one for each two processors and GiB of memory for it, and one at least."""
     compile_seconds: Annotated[float, Meta(gt=0)] = 20.0
-    """Wall time and CPU time of compiling one module."""
-    own_compile_seconds: Annotated[float, Meta(gt=0)] = 600.0
+    """CPU time of compiling one module, which may take three times that by the clock."""
+    own_compile_seconds: Annotated[float, Meta(gt=0)] = 300.0
     """The same for modules of this machine's own user, where it is more."""
     compile_memory_bytes: Bytes = 2 << 30
     """Of compiling one module; less where a quarter of the memory that this node may have is less for each slot."""
