@@ -9,13 +9,13 @@ from plasm_wasmer.hooks import open_wasmer
 from plasm_wasmer.options import WasmerOptions
 
 from plasm.testing import make_scope
-from tests.engines.starving import LimitedProcess, check_that_the_machine_is_no_answer
+from tests.engines.starving import LimitedProcess, check_that_nothing_begins_without_what_its_limits_allow
 
 
 @pytest.mark.anyio
-async def test_memory_that_the_machine_does_not_give_is_a_cell_that_died_and_never_a_refused_growth(
+async def test_a_job_whose_memory_the_node_was_not_given_does_not_begin(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("plasm_cells.warmparents.subprocess.Popen", LimitedProcess)
     async with open_wasmer(make_scope(home=home), WasmerOptions(slots=1, spares=0)) as runtime:
-        await check_that_the_machine_is_no_answer(runtime)
+        await check_that_nothing_begins_without_what_its_limits_allow(runtime)

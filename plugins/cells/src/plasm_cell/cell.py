@@ -86,7 +86,8 @@ def serve(node: CellSocket, machine: Machine, data_bytes: int) -> None:
             loaded_bytes -= programs.pop(digest)[1]
         loaded_bytes += job["artifact_bytes"]
         room = job["memory_bytes"] + 2 * (job["output_bytes"] + job["file_bytes"] + loaded_bytes)
-        limit_memory(data_bytes + room + MARGIN_BYTES, last)
+        if not limit_memory(data_bytes + room + MARGIN_BYTES, last):
+            starve()
         if job["artifact_bytes"]:
             content = mapped(descriptors.pop(0), job["artifact_bytes"])
             programs[job["module"]] = machine.load(content, job["starts"]), job["artifact_bytes"]

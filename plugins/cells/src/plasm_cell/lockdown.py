@@ -208,9 +208,12 @@ def _close_from(descriptor: int) -> None:
         os.closerange(descriptor, 1024)
 
 
-def limit_memory(most_bytes: int, for_good: bool) -> None:
-    """Writable private memory of the process (``RLIMIT_DATA``); address space that is only reserved does not count."""
-    _limit(resource.RLIMIT_DATA, most_bytes, for_good)
+def limit_memory(most_bytes: int, for_good: bool) -> bool:
+    """Writable private memory of the process (``RLIMIT_DATA``); address space that is only reserved does not count.
+
+    Whether it may have that much: the node was perhaps started with less.
+    """
+    return _limit(resource.RLIMIT_DATA, most_bytes, for_good)
 
 
 def limit_cpu(more_seconds: float, for_good: bool) -> None:
@@ -218,11 +221,11 @@ def limit_cpu(more_seconds: float, for_good: bool) -> None:
     _limit(resource.RLIMIT_CPU, int(time.process_time() + min(more_seconds, 1e9)) + 2, for_good)
 
 
-def _limit(kind: int, value: int, for_good: bool) -> None:
+def _limit(kind: int, value: int, for_good: bool) -> bool:
     _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value if for_good else hard))
+    granted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (granted, granted if for_good else hard))
+    return granted == value
 
 
 def data_bytes() -> int:

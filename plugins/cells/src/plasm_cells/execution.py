@@ -192,7 +192,8 @@ class Execution:
             await cell.end()
             raise RuntimeFailed(f"a process did not load the module within {self.start_seconds:g} s") from None
         except (CellGone, Garbage):
-            await cell.end()
+            if (await cell.end()).code == STARVED:
+                raise RuntimeFailed("this machine gives a process less memory than the job's limits allow") from None
             raise NotBegun from None
         finally:
             if given >= 0:
