@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from plasm_cells import cgroups
 
-from plasm.ports import Verdict
+from plasm.ports import NotPrepared, Verdict
 
 MIB = 1 << 20
 FOUND = cgroups.find()
@@ -80,6 +80,18 @@ async def test_memory_that_a_container_lacks_is_not_what_a_job_asked_for(
         outcome = await bench.run(runtime, "held = bytearray(400 << 20)", memory_bytes=512 * MIB)
         assert outcome.verdict is Verdict.CELL_DIED, outcome
         assert "this machine had no memory left" in outcome.detail
+        await bench.check_honest(runtime)
+
+
+@pytest.mark.anyio
+async def test_a_module_that_a_container_has_no_memory_to_compile_is_not_prepared(
+    bench: Any, group_above: cgroups.Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "find", lambda: group_above)
+    hog = bench.guest("#compile \nheld = bytearray(400 << 20)")
+    async with bench.open(slots=1, spares=0, compile_memory_bytes=512 * MIB) as runtime:
+        with pytest.raises(NotPrepared, match="this machine has too little memory"):
+            await runtime.prepare(bench.digest(hog), hog)
         await bench.check_honest(runtime)
 
 

@@ -55,6 +55,10 @@ class _NotTheModule(Exception):
     """No compile cell could be had, or it was killed, and not for what the module did."""
 
 
+class _NoMemory(_NotTheModule):
+    """The kernel killed it, since the machine had no memory left."""
+
+
 @dataclass(frozen=True)
 class _Deadline:
     seconds: float
@@ -211,18 +215,28 @@ class Compiler:
 
     async def _compile(self, digest: Digest, module: bytes, deadline: _Deadline, *, limiting: bool = False) -> Artifact:
         reason = ""
+        begun = anyio.current_time()
         for attempt in range(_ATTEMPTS):
             if attempt:
+                if anyio.current_time() - begun > _PATIENCE * deadline.seconds:
+                    break
                 await anyio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)))
             try:
                 return await self._compile_once(module, deadline, limiting=limiting)
+            except _NoMemory as problem:
+                if attempt:
+                    raise self._not_prepared(digest, str(problem)) from None
+                reason = str(problem)
             except _NotTheModule as problem:
                 reason = str(problem)
             except NotPrepared as problem:
-                self._unprepared.remember(digest, str(problem))
-                self._log.info("module %s: %s", digest, problem)
-                raise
+                raise self._not_prepared(digest, str(problem)) from None
         raise RuntimeFailed(reason)
+
+    def _not_prepared(self, digest: Digest, reason: str) -> NotPrepared:
+        self._unprepared.remember(digest, reason)
+        self._log.info("module %s: %s", digest, reason)
+        return NotPrepared(reason)
 
     async def _compile_once(self, module: bytes, deadline: _Deadline, *, limiting: bool) -> Artifact:
         source, target = -1, -1
@@ -294,7 +308,10 @@ class Compiler:
             if death.code in (-signal.SIGXCPU, -signal.SIGKILL) and death.cpu_seconds >= deadline.seconds:
                 # At its hard limit of processor time the kernel sends SIGKILL (setrlimit(2)).
                 raise NotPrepared(f"compiling the module takes more than {deadline}") from None
-            if died_by_itself and self._killed_from_outside(death):
+            starved = None if self._group is None else self._group.starved()
+            if died_by_itself and death.code == -signal.SIGKILL and starved is not Starved.GROUP:
+                if starved is Starved.MACHINE:
+                    raise _NoMemory("this machine has too little memory to compile the module") from None
                 raise _NotTheModule("processes that compile are killed before they are done") from None
             raise NotPrepared(self._died(death, deadline)) from None
         except Garbage:
@@ -307,12 +324,6 @@ class Compiler:
             case GaveUp(detail=detail) | Failed(detail=detail):
                 raise NotPrepared(f"the module could not be compiled: {one_line(detail)}")
         raise NotPrepared("the process that compiles sent what it should not")
-
-    def _killed_from_outside(self, death: Death) -> bool:
-        """Whether it was SIGKILL, and not sent for the group's own limit."""
-        if death.code != -signal.SIGKILL:
-            return False
-        return self._group is None or self._group.starved() is not Starved.GROUP
 
     def _died(self, death: Death, deadline: _Deadline) -> str:
         return (
