@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from plasm import memory
 from plasm.errors import PlasmError
 from plasm.explaining import explain
 from plasm.identity import InvalidIdentity, parse_peer_id, peer_of_address
-from plasm.ports import PeerId
+from plasm.ports import Limits, PeerId
 from plasm.registry import PORTS
 
 FILE_NAME: Final = "config.toml"
@@ -78,7 +79,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_file_bytes: int = 256 * 2**20
     """What one job may hold in ``/tmp`` and ``/out`` together; it is in memory."""
     max_memory_mb: int | None = None
-    """What one job may ask for, in MiB; ``None`` for half of the machine's memory, 32768 at most."""
+    """What one job may ask for, in MiB; ``None`` for half of the memory that this node may have, 32768 at most."""
+    max_running_memory_mb: int | None = None
+    """Of all jobs that run at once, in MiB; ``None`` for five eighths of the memory that this node may have."""
     max_timeout_seconds: int = _LONGEST_TIMEOUT
     """What one job may ask for."""
     transfer_seconds: int = 120
@@ -130,11 +133,19 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def memory_mb(self) -> int:
-        """`max_memory_mb`, or half of this machine's memory, 32768 at most, in MiB."""
-        if self.max_memory_mb is not None:
-            return self.max_memory_mb
-        machine_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return max(1, min(machine_bytes // 2 // 2**20, _LARGEST_MEMORY_MB))
+        """What one job may ask for, in MiB: `max_memory_mb`, or half of what there is, and what fits into a run."""
+        most = memory.usable_memory() // 2 if self.max_memory_mb is None else self.max_memory_mb * 2**20
+        fits = self.running_memory_bytes - memory.memory_of(Limits(memory_bytes=0))
+        own = memory.memory_of_one_process()
+        fits = fits if own is None else min(fits, own // 2)
+        return max(1, min(most, fits, _LARGEST_MEMORY_MB * 2**20) // 2**20)
+
+    @property
+    def running_memory_bytes(self) -> int:
+        """`max_running_memory_mb`, or five eighths of what there is, in bytes."""
+        if self.max_running_memory_mb is not None:
+            return self.max_running_memory_mb * 2**20
+        return memory.running_memory()
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ async def open_worker(
             admission=admission_for(ports, settings),
             bounds=Bounds(
                 slots=settings.run_slots,
+                memory_bytes=settings.running_memory_bytes,
                 keep_seconds=settings.keep_seconds,
                 kept_bytes=settings.max_kept_bytes,
                 modules_bytes=settings.max_modules_bytes,

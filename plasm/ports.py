@@ -325,7 +325,7 @@ class Runtime(Protocol):
     async def prepare(self, digest: Digest, module: bytes) -> None:
         """Check and compile `module`, whose digest the caller has verified; kept, bounded, for later runs.
 
-        Has a deadline and limits of its own. Raises :exc:`NotRunnable` or :exc:`RuntimeFailed`.
+        Has a deadline and limits of its own. Raises :exc:`NotRunnable`, :exc:`NotPrepared` or :exc:`RuntimeFailed`.
         """
 
     def prepared(self, digest: Digest) -> bool:
@@ -334,9 +334,18 @@ class Runtime(Protocol):
     async def run(self, invocation: Invocation) -> Outcome:
         """Run a prepared module once. Cancelling kills what runs before the cancellation is delivered.
 
-        Every end of the program is an :class:`Outcome`. Raises :exc:`RuntimeFailed`, or :exc:`KeyError` where the
-        module is not (or no longer) prepared.
+        Every end of the program is an :class:`Outcome`. Raises :exc:`RuntimeFailed`, :exc:`NotPrepared` where these
+        limits need the module prepared in another way and that cannot be done, or :exc:`KeyError` where the module is
+        not (or no longer) prepared.
         """
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """Optional for a runtime: it takes more time over the modules of this machine's own user."""
+
+    async def prepare_own(self, digest: Digest, module: bytes) -> None:
+        """As :meth:`Runtime.prepare`, with a later deadline, and also where a stranger's try failed before."""
 
 
 @runtime_checkable

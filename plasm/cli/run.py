@@ -19,7 +19,7 @@ from plasm.jobs.manifest import MAX_MODULE_BYTES, digest_bytes, sha256
 from plasm.jobs.modules import read_module
 from plasm.jobs.receipt import outputs_of
 from plasm.node import open_plan
-from plasm.ports import Invocation, NotRunnable, Outcome, Verdict
+from plasm.ports import Invocation, NotRunnable, Outcome, Patient, Verdict
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -55,7 +55,10 @@ def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool)
                 module = await read_module(stores, job.digest, MAX_MODULE_BYTES, logging.getLogger("plasm.run"))
             try:
                 progress.report(Event(kind="compiling"))
-                await runtime.prepare(job.digest, module)
+                if isinstance(runtime, Patient):
+                    await runtime.prepare_own(job.digest, module)
+                else:
+                    await runtime.prepare(job.digest, module)
             except NotRunnable as error:
                 return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             progress.report(Event(kind="running"))

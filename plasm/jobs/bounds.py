@@ -10,6 +10,8 @@ class Bounds:
     """Sizes in bytes, times in seconds."""
 
     slots: int
+    memory_bytes: int
+    """Of all jobs that run at once, with what their processes take beside."""
     keep_seconds: int
     kept_bytes: int
     modules_bytes: int

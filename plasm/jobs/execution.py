@@ -17,9 +17,11 @@ from plasm.ports import (
     Digest,
     Guarded,
     Invocation,
+    NotPrepared,
     NotRunnable,
     NotStored,
     Outcome,
+    Patient,
     PeerId,
     Runtime,
     RuntimeFailed,
@@ -76,7 +78,7 @@ class Executor:
             except NotStored:
                 # Its store has bounds of its own, and drops what it likes.
                 return Ending(state=FAILED, detail="its module is no longer stored on this node: offer it again")
-            except (RuntimeFailed, StoreError) as error:
+            except (NotPrepared, RuntimeFailed, StoreError) as error:
                 return Ending(state=FAILED, detail=str(error)[:500])
         return self._signed(accepted, runtime, outcome, started)
 
@@ -161,7 +163,10 @@ class Executor:
                     most = accepted.module_size or self._module_bytes
                     module = await read_module(self._stores, digest, most, self._log)
                     try:
-                        await runtime.prepare(digest, module)
+                        if accepted.client == self._node and isinstance(runtime, Patient):
+                            await runtime.prepare_own(digest, module)
+                        else:
+                            await runtime.prepare(digest, module)
                     except (NotRunnable, RuntimeFailed) as error:
                         self._unprepared.failed(accepted.runtime, digest, error)
                         raise

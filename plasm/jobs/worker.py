@@ -15,6 +15,7 @@ from plasm.jobs.execution import Executor
 from plasm.jobs.intake import Intake
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import InvalidJob
+from plasm.jobs.memory import RunningMemory
 from plasm.jobs.messages import INLINE_BYTES, Description, Offer
 from plasm.jobs.queue import JobQueue, Tracked
 from plasm.jobs.records import (
@@ -27,6 +28,7 @@ from plasm.jobs.records import (
     Listed,
 )
 from plasm.jobs.sweeping import ModuleSweeper
+from plasm.memory import memory_of
 from plasm.ports import PeerId, Runtime, Signer, Store, StoreError
 
 _SWEEP_EVERY_SECONDS = 60
@@ -76,6 +78,7 @@ class Worker:
             sweeper=self._sweeper,
         )
         self._turns = anyio.Semaphore(bounds.slots, fast_acquire=True)
+        self._memory = RunningMemory(bounds.memory_bytes)
         self._running = 0
         self._unrecorded = 0
         """Jobs that run, and with them those whose end is being recorded."""
@@ -244,7 +247,8 @@ class Worker:
                 data = tracked.input
                 if data is None:
                     data = await self._journal.input(accepted.id) if accepted.input_size else b""
-                ending = await self._executor.execute(accepted, data, attempt, tracked.move)
+                async with self._memory.held(memory_of(accepted.job.manifest.limits())):
+                    ending = await self._executor.execute(accepted, data, attempt, tracked.move)
             except anyio.get_cancelled_exc_class():
                 if tracked.journaled and not tracked.scope.cancel_called:
                     with anyio.CancelScope(shield=True), anyio.move_on_after(RECORD_SECONDS):

@@ -7,6 +7,7 @@ from pathlib import Path
 import wasmtime
 
 from plasm.testing import modules
+from tests.engines import empty_memory
 
 _ROOT = Path(__file__).parents[2]
 
@@ -182,5 +183,6 @@ def programs() -> dict[str, bytes]:
     found = {name: bytes(wasmtime.wat2wasm(text)) for name, text in texts.items()}
     found |= _with_nuls()
     found |= {f"suite {module.name}": module.wasm for module in modules.RUNNABLE}
+    found |= empty_memory.programs()
     found["hello.wasm"] = (_ROOT / "examples" / "hello.wasm").read_bytes()
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import wasmtime
 from plasm_cell.engine import Refused
-from plasm_cell.instrument import Instrumented, instrument
+from plasm_cell.instrument import BY_LIMIT, BY_MACHINE, Instrumented, instrument
 
 from tests.engines.programs import programs
 
@@ -17,9 +17,10 @@ _ENGINE = wasmtime.Engine()
 class Guest:
     """An instance of a rewritten module."""
 
-    def __init__(self, text: str, limit: int) -> None:
+    def __init__(self, text: str, limit: int, engine_bytes: int = -1) -> None:
         self.made = instrument(bytes(wasmtime.wat2wasm(text)))
         self._store = wasmtime.Store(_ENGINE)
+        self._store.set_limits(memory_size=engine_bytes)
         instance = wasmtime.Instance(self._store, wasmtime.Module(_ENGINE, self.made.module), [])
         self._exports: Any = instance.exports(self._store)
         self._exports[self.made.limit].set_value(self._store, wasmtime.Val.i64(limit))
@@ -28,8 +29,8 @@ class Guest:
         return self._exports[name](self._store, *given)
 
     @property
-    def refused(self) -> bool:
-        return bool(self._exports[self.made.refused].value(self._store))
+    def refused(self) -> int:
+        return int(self._exports[self.made.refused].value(self._store))
 
 
 _GROWS = """
@@ -48,7 +49,7 @@ def test_growing_up_to_the_limit_works() -> None:
 def test_growing_beyond_the_limit_is_refused_and_noted(pages: int) -> None:
     guest = Guest(_GROWS, 4)
     assert guest.call("grow", pages) == -1
-    assert guest.refused
+    assert guest.refused == BY_LIMIT
     assert guest.call("grow", 0) == 1
 
 
@@ -57,6 +58,14 @@ def test_growing_beyond_the_modules_own_maximum_fails_and_is_not_the_limits_doin
     guest = Guest(_GROWS, 4)
     assert guest.call("grow", pages) == -1
     assert not guest.refused
+
+
+def test_a_growth_that_the_engine_refuses_below_the_limit_stops_there_and_is_told_apart() -> None:
+    guest = Guest(_GROWS, 4, engine_bytes=2 * 65536)
+    assert guest.call("grow", 1) == 1
+    with pytest.raises(wasmtime.Trap, match="unreachable"):
+        guest.call("grow", 1)
+    assert guest.refused == BY_MACHINE
 
 
 def test_the_start_function_runs_when_it_is_called() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plasm.ports import NotRunnable, RuntimeFailed, Verdict
+from plasm.ports import NotPrepared, NotRunnable, Verdict
 from tests.hostile_modules.cells import Cells, Targets, opened
 from tests.hostile_modules.escaped.attempts import ATTEMPTS, UNCOUNTED
 
@@ -78,7 +78,7 @@ def test_deaf_to_signals_it_ends_at_its_wall_time(cells: Cells, attempt: str) ->
 
 @pytest.mark.parametrize("attempt", KILLED)
 def test_what_no_cell_may_do_ends_one_that_compiles(cells: Cells, attempt: str) -> None:
-    with pytest.raises(RuntimeFailed, match="ended by signal SIGSYS"):
+    with pytest.raises(NotPrepared, match="ended by signal SIGSYS"):
         cells.attempt(attempt, where="compile")
 
 
@@ -90,5 +90,5 @@ def test_what_a_library_may_try_is_denied_while_compiling(cells: Cells, attempt:
 
 @pytest.mark.parametrize("attempt", ENDLESS)
 def test_deaf_to_signals_it_ends_at_the_deadline_of_compiling(cells: Cells, attempt: str) -> None:
-    with pytest.raises(RuntimeFailed, match="takes more than 1 s"):
+    with pytest.raises(NotPrepared, match="takes more than 1 s"):
         cells.attempt(attempt, where="compile")

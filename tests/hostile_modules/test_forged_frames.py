@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plasm.ports import RuntimeFailed, Verdict
+from plasm.ports import NotPrepared, Verdict
 from tests.hostile_modules.cells import Cells, Targets, opened
 from tests.hostile_modules.escaped.frames import FORGED
 
@@ -43,5 +43,5 @@ def test_a_cell_that_hangs_up_has_died(cells: Cells) -> None:
 
 @pytest.mark.parametrize("said", FORGED)
 def test_what_no_compiler_says_makes_no_module(cells: Cells, said: str) -> None:
-    with pytest.raises(RuntimeFailed):
+    with pytest.raises(NotPrepared):
         cells.attempt(said, where="compile")

@@ -7,7 +7,7 @@ import pytest
 
 from plasm.jobs.attempts import NoNode
 from plasm.jobs.unprepared import FAILED_SECONDS, MODULES, Unprepared
-from plasm.ports import Digest, Invocation, NotRunnable, Outcome, RuntimeFailed, Verdict
+from plasm.ports import Digest, Invocation, NotPrepared, NotRunnable, Outcome, RuntimeFailed, Verdict
 from plasm.testing import ScriptedRuntime
 from plasm.testing.fakes.scripts import echoes
 from tests.jobs.world import ECHO, ignore, sha256, submission
@@ -56,6 +56,17 @@ async def test_a_module_that_runs_into_the_limits_of_compiling_is_not_compiled_f
                     await client.submit(submission(BOMB), name="x", report=ignore, peers=[standing.address])
             assert runtime.tried == [BOMB] * 3
             await client.submit(submission(), name="x", report=ignore)
+
+
+async def test_a_module_that_cannot_be_prepared_here_is_answered_at_once_and_never_by_a_receipt(world, caplog):
+    runtime = Compiling(NotPrepared("compiling the module takes more than 20 s"))
+    with anyio.fail_after(10):
+        async with world.node(runtimes={"scripted": runtime}) as standing, world.client() as client:
+            with pytest.raises(NoNode, match="takes more than 20 s"):
+                await client.submit(submission(BOMB), name="x", report=ignore, peers=[standing.address])
+            assert runtime.tried == [BOMB], "whether to try again is the runtime's to know"
+            await client.submit(submission(), name="x", report=ignore)
+    assert not caplog.records
 
 
 async def test_after_some_minutes_a_module_that_ran_into_the_limits_is_tried_again(world, monkeypatch):

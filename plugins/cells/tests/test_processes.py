@@ -14,8 +14,9 @@ import anyio
 import psutil
 import pytest
 
-from plasm.ports import Verdict
+from plasm.ports import RuntimeFailed, Verdict
 from tests.children import pids_of_a_killed_node
+from tests.engines.starving import LimitedProcess
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +125,30 @@ async def test_a_compile_cell_that_is_killed_is_replaced(bench: Any, leaves_noth
                 tasks.start_soon(kill_compile_cell)
                 assert (await bench.run(runtime, spin)).verdict is Verdict.EXITED
             assert killed
+
+
+async def test_an_exception_that_nobody_can_catch_ends_the_cell(bench: Any) -> None:
+    source = """
+        class Left:
+            def __del__(self):
+                raise MemoryError
+        Left()
+        layer.stdout += b"went on"
+    """
+    async with bench.open(slots=1) as runtime:
+        outcome = await bench.run(runtime, source)
+        assert (outcome.verdict, outcome.stdout) == (Verdict.CELL_DIED, b"")
+        await bench.check_honest(runtime)
+
+
+async def test_a_job_whose_limits_the_node_was_not_given_does_not_begin(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plasm_cells.warmparents.subprocess.Popen", LimitedProcess)
+    async with bench.open(slots=1, spares=0) as runtime:
+        with pytest.raises(RuntimeFailed, match="less memory than the job's limits allow"):
+            await bench.run(runtime, "layer.stdout += b'ran'", memory_bytes=512 << 20)
+        await bench.check_honest(runtime, memory_bytes=1 << 20, output_bytes=1 << 20, file_bytes=1 << 20)
 
 
 async def test_reused_cells_are_for_trusted_jobs_only(bench: Any) -> None:

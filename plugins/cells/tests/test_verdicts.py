@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from plasm_cell import wasi
-from plasm_cell.engine import TRAPS, Ending
+from plasm_cell.engine import TRAPS, Ending, GaveUp
 from plasm_cell.verdicts import verdict
 
 
@@ -43,8 +43,7 @@ def _layer(stop: wasi.Stop | None = None, stdout: bytes = b"") -> wasi.Wasi:
         (Ending(refused_memory=True), None, {"verdict": "exited", "exit_code": 0}),
         (Ending(instantiated=False, error="no room", refused_memory=True), None, {"verdict": "out_of_memory"}),
         (Ending(instantiated=False, error="a table is too large"), None, {"verdict": "out_of_memory"}),
-        (Ending(error="something else"), None, {"verdict": "trapped", "trap": "other", "detail": "something else"}),
-        (Ending(trap="a trap of its own"), None, {"verdict": "trapped", "trap": "other", "detail": TRAPS["other"]}),
+        (Ending(trap="other"), None, {"verdict": "trapped", "trap": "other", "detail": TRAPS["other"]}),
     ],
 )
 def test_each_ending_has_its_verdict(ending: Ending, stop: wasi.Stop | None, found: dict[str, Any]) -> None:
@@ -52,6 +51,12 @@ def test_each_ending_has_its_verdict(ending: Ending, stop: wasi.Stop | None, fou
     assert {name: given.get(name) for name in found} == found
     assert ("exit_code" in given) == (given["verdict"] == "exited")
     assert ("trap" in given) == (given["verdict"] == "trapped")
+
+
+@pytest.mark.parametrize("ending", [Ending(error="something else"), Ending(trap="a trap of its own")])
+def test_an_ending_that_is_no_trap_and_no_limit_has_no_verdict(ending: Ending) -> None:
+    with pytest.raises(GaveUp, match=r"something else|a trap of its own"):
+        verdict(ending, _layer(), 10)
 
 
 def test_what_does_not_fit_into_the_output_is_the_output_limit_whatever_else_happened() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from . import lockdown, wasi
-from .engine import Limits, Refused
+from .engine import GaveUp, Limits, Refused, starve
 from .frames import CellSocket, Closed, one_line, read_exactly, write_all
 from .lockdown import MARGIN_BYTES, limit_cpu, limit_memory, take
 from .verdicts import verdict
@@ -38,8 +39,12 @@ def main(
             _compile(node, engine, data_bytes)
         else:
             serve(node, machine, data_bytes)
-    except (Closed, BrokenPipeError, ConnectionResetError, MemoryError):
+    except (Closed, BrokenPipeError, ConnectionResetError):
         pass
+    except MemoryError:
+        starve()
+    except GaveUp as reason:
+        node.send({"kind": "gave_up", "detail": one_line(str(reason))})
     except Exception as error:
         node.send({"kind": "failed", "detail": one_line(f"{type(error).__name__}: {error}")})
     # Not by returning: to let go of a socket that is open, the interpreter makes calls that no cell may make, and its
@@ -59,6 +64,10 @@ def _compile(node: CellSocket, engine: Engine, data_bytes: int) -> None:
         else:
             compiled = engine.compile_module(content)
         write_all(artifact, compiled.artifact)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise GaveUp("its compiled form is larger than artifact_bytes allows") from None
     except Refused as refusal:
         node.send({"kind": "refused", "detail": one_line(str(refusal))})
     else:
@@ -77,7 +86,8 @@ def serve(node: CellSocket, machine: Machine, data_bytes: int) -> None:
             loaded_bytes -= programs.pop(digest)[1]
         loaded_bytes += job["artifact_bytes"]
         room = job["memory_bytes"] + 2 * (job["output_bytes"] + job["file_bytes"] + loaded_bytes)
-        limit_memory(data_bytes + room + MARGIN_BYTES, last)
+        if not limit_memory(data_bytes + room + MARGIN_BYTES, last):
+            starve()
         if job["artifact_bytes"]:
             content = mapped(descriptors.pop(0), job["artifact_bytes"])
             programs[job["module"]] = machine.load(content, job["starts"]), job["artifact_bytes"]

@@ -6,7 +6,8 @@ fork. It starts no thread and opens no descriptor that a forked cell would share
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from .wasi import Wasi
@@ -30,8 +31,32 @@ TRAPS = {
 """The traps that a receipt can name, and the words for them."""
 
 
+STARVED: Final = 75
+"""The exit code of a cell that got less of the machine than the job's limits allow: ``EX_TEMPFAIL`` of sysexits.h."""
+
+
 class Refused(Exception):
-    """The module is not one that can run; the message is for people and may hold the module's own names."""
+    """The module is not one that can run; the message is for people and may hold the module's own names.
+
+    The node signs that as the module's own fault, so it is raised for what any machine finds in the bytes alone.
+    """
+
+
+class GaveUp(Exception):
+    """The engine could not go on, and that is no end which another machine would find too; the message is for people.
+
+    Raised for whatever an engine says that is no trap of the guest's, and by compilers for a valid module that they
+    cannot compile.
+    """
+
+
+def starve() -> NoReturn:
+    """End the process: the machine gives less memory than the job's limits allow.
+
+    The guest never hears of it: a growth that is refused for any other reason than its limit would be an answer of the
+    machine's in the result of the job.
+    """
+    os._exit(STARVED)
 
 
 class Limits(NamedTuple):
@@ -58,10 +83,10 @@ class Ending(NamedTuple):
     trap: str | None = None
     """One of :data:`TRAPS`."""
     error: str | None = None
-    """The engine's own words, in one line, where it is no trap."""
+    """Which limit on what a module has at the start kept it from being instantiated, in one line."""
     out_of_fuel: bool = False
     refused_memory: bool = False
-    """Whether growing (or making) a memory was refused because of the limit."""
+    """Whether growing (or making) a memory was refused because of the limit, and for no other reason."""
     fuel: int | None = None
     """Used, where the engine counts it."""
     peak_memory_bytes: int | None = None
@@ -79,6 +104,7 @@ class Machine(Protocol):
 
         Keeps ``layer.memory`` a view of the guest's exported memory at each call of a host function, makes each call
         through :func:`plasm_cell.wasi.call`, and ends the guest where that raises :exc:`~plasm_cell.wasi.Stop`.
+        Calls :func:`starve` where a memory below the limit cannot be had. Raises :exc:`GaveUp`.
         """
 
 
@@ -93,7 +119,7 @@ class Engine(Protocol):
     """The module-level functions of an engine's module."""
 
     def compile_module(self, module: bytes) -> Compiled:
-        """Check and compile. Raises :exc:`Refused`."""
+        """Check and compile. Raises :exc:`Refused`, :exc:`GaveUp`."""
 
     def machine(self) -> Machine: ...
 

@@ -19,8 +19,9 @@ def fill_gaps() -> None:
     libc = ctypes.CDLL(None)
     allocate = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(("malloc", libc))
     free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(("free", libc))
-    # Larger than any gap that is there, so it is the first piece beyond them all.
-    end = allocate(2 * _LARGEST - 16) or 0
+    # Larger than any gap that is there, so it is the first piece beyond them all; and smaller than what the C library
+    # takes from elsewhere (M_MMAP_THRESHOLD), which is beyond everything.
+    end = allocate(2 * _LARGEST - 4096) or 0
     left = _MOST
     size = _LARGEST
     while size >= 16 and left:

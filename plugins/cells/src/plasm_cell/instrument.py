@@ -3,7 +3,8 @@
 For engines that neither limit a memory at run time nor make NaN bits canonical. In what comes out
 
 - each ``memory.grow`` calls a function that compares with a limit in an exported global, which the engine's side sets
-  before code of the module runs, and that notes in another one that the limit refused a growth;
+  before code of the module runs, and that notes in another one that the limit refused a growth (:data:`BY_LIMIT`), or
+  that the engine did although the limit allowed it (:data:`BY_MACHINE`): then the code stops there;
 - there is no start section: the function is exported, to be called after the limit is set;
 - what floating-point arithmetic gives is replaced by the canonical NaN where it is one, as Cranelift does it;
 - a table can grow to :data:`TABLE_ELEMENTS` at most;
@@ -61,6 +62,9 @@ from .instructions import (
 
 TABLE_ELEMENTS: Final = 1 << 18
 """Most elements of one table: what the other engines allow."""
+BY_LIMIT: Final = 1
+BY_MACHINE: Final = 2
+"""Who refused a growth: the run's limit, or the engine for want of the machine's memory."""
 _PAGES: Final = 65536
 
 
@@ -76,7 +80,7 @@ class Instrumented:
     limit: str
     """Exported global, i64: pages that the memory may have. Zero until it is set."""
     refused: str
-    """Exported global, i32: 1 once a growth within the declared maximum was refused."""
+    """Exported global, i32: 0 until a growth within the declared maximum is refused, then by whom."""
     start: str | None
     """Exported function, to be called once before anything else."""
     trap: str | None = None
@@ -192,8 +196,9 @@ def _grow_body(limit: int, refused: int, most: int) -> bytes:
     code += bytes.fromhex("3f 00 ad 20 00 ad 7c 22 01") + b"\x42" + signed(most) + b"\x56"  # total > most
     code += bytes.fromhex("04 40 41 7f 0f 0b")  # if: return -1
     code += b"\x20\x01\x23" + unsigned(limit) + b"\x58"  # total <= limit
-    code += bytes.fromhex("04 40 20 00 40 00 22 02 41 7f 47 04 40 20 02 0f 0b 0b")  # if it grows: return the old size
-    code += b"\x41\x01\x24" + unsigned(refused) + bytes.fromhex("41 7f 0b")
+    code += bytes.fromhex("04 40 20 00 40 00 22 02 41 7f 47 04 40 20 02 0f 0b")  # if it grows: return the old size
+    code += b"\x41" + signed(BY_MACHINE) + b"\x24" + unsigned(refused) + b"\x00\x0b"  # else stop here
+    code += b"\x41" + signed(BY_LIMIT) + b"\x24" + unsigned(refused) + bytes.fromhex("41 7f 0b")
     return code
 
 

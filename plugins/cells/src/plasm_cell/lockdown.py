@@ -37,6 +37,9 @@ CELL_SOCKET = 3
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
+_NICENESS = 5
+"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux). With less, a
+node that is busy with runs would hardly compile."""
 
 Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
 """Functions that raise :exc:`OSError` where they fail, and their arguments."""
@@ -112,6 +115,14 @@ def prepare(parent: int) -> None:
     # Where the machine runs out of memory, cells go before the node does.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
+
+
+def give_way() -> None:
+    """Run only on what others leave of the processors, as far as that goes: children inherit it."""
+    os.nice(_NICENESS)
+    # A long compilation is given longer turns, and interrupts nobody who wakes up.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def enter_warm(walls: Walls, parent: int) -> None:
@@ -197,9 +208,12 @@ def _close_from(descriptor: int) -> None:
         os.closerange(descriptor, 1024)
 
 
-def limit_memory(most_bytes: int, for_good: bool) -> None:
-    """Writable private memory of the process (``RLIMIT_DATA``); address space that is only reserved does not count."""
-    _limit(resource.RLIMIT_DATA, most_bytes, for_good)
+def limit_memory(most_bytes: int, for_good: bool) -> bool:
+    """Writable private memory of the process (``RLIMIT_DATA``); address space that is only reserved does not count.
+
+    Whether it may have that much: the node was perhaps started with less.
+    """
+    return _limit(resource.RLIMIT_DATA, most_bytes, for_good)
 
 
 def limit_cpu(more_seconds: float, for_good: bool) -> None:
@@ -207,11 +221,11 @@ def limit_cpu(more_seconds: float, for_good: bool) -> None:
     _limit(resource.RLIMIT_CPU, int(time.process_time() + min(more_seconds, 1e9)) + 2, for_good)
 
 
-def _limit(kind: int, value: int, for_good: bool) -> None:
+def _limit(kind: int, value: int, for_good: bool) -> bool:
     _, hard = resource.getrlimit(kind)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value if for_good else hard))
+    granted = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (granted, granted if for_good else hard))
+    return granted == value
 
 
 def data_bytes() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import TRAPS, Ending
+from .engine import TRAPS, Ending, GaveUp
 from .wasi import Exit, HostCallsSpent, OutputFull, Wasi
 
 _WANT_OF_MEMORY = ("unreachable", "memory_out_of_bounds", "allocation_too_large")
@@ -13,7 +13,10 @@ _OUTPUT_LIMIT = {"verdict": "output_limit", "detail": "it wrote more than its ou
 
 
 def verdict(ending: Ending, layer: Wasi, output_bytes: int) -> dict[str, Any]:
-    """``verdict``, and as they apply ``exit_code``, ``trap`` and ``detail``."""
+    """``verdict``, and as they apply ``exit_code``, ``trap`` and ``detail``.
+
+    Raises :exc:`GaveUp` for an end that is none of these: ``specs/verdicts.md`` says what may lead to each.
+    """
     return dict(_OUTPUT_LIMIT) if layer.output_size > output_bytes else _verdict(ending, layer)
 
 
@@ -30,10 +33,11 @@ def _verdict(ending: Ending, layer: Wasi) -> dict[str, Any]:
     if ending.refused_memory and (ending.trap in _WANT_OF_MEMORY or not ending.instantiated):
         return {"verdict": "out_of_memory", "detail": "it needed more memory than its limit"}
     if ending.trap is not None:
-        trap = ending.trap if ending.trap in TRAPS else "other"
-        return {"verdict": "trapped", "trap": trap, "detail": ending.error or TRAPS[trap]}
+        if ending.trap not in TRAPS:
+            raise GaveUp(ending.error or ending.trap)
+        return {"verdict": "trapped", "trap": ending.trap, "detail": ending.error or TRAPS[ending.trap]}
     if ending.error is not None and not ending.instantiated:
         return {"verdict": "out_of_memory", "detail": f"it could not be started: {ending.error}"}
     if ending.error is not None:
-        return {"verdict": "trapped", "trap": "other", "detail": ending.error}
+        raise GaveUp(ending.error)
     return {"verdict": "exited", "exit_code": 0}

@@ -24,9 +24,11 @@ import json
 import os
 import select
 import signal
+import sys
 from typing import Any
 
 from . import cell, lockdown
+from .engine import starve
 from .frames import MAX_MESSAGE, CellSocket, descriptors_of, encode_json, one_line, send_with_descriptors
 from .heap import fill_gaps
 from .lockdown import CELL_SOCKET, Walls
@@ -36,6 +38,8 @@ from .rehearsal import copy_when_forked, rehearse
 def main(descriptor: str, parent: str, role: str, engine_name: str, compiler: str) -> None:
     """Serve until the node closes the socket or ends."""
     lockdown.prepare(int(parent))
+    if role == "compile":
+        lockdown.give_way()
     if int(descriptor) != CELL_SOCKET:
         # Where a cell has its own: what reads from there is made once, here.
         os.dup2(int(descriptor), CELL_SOCKET)
@@ -79,6 +83,9 @@ def _serve(control: Control, parent: int, role: str, engine_name: str) -> None:
     control.send({"kind": "ready"})
     here = os.getpid()
     nursery = Nursery(control)
+    # What is raised where nobody can catch it, such as for want of memory before a host function is entered, would be
+    # printed and forgotten, and the guest would go on.
+    sys.unraisablehook = lambda _: starve()
     while True:
         if not nursery.wait():
             continue

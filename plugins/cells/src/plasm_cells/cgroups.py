@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,13 @@ _PREFIX = "plasm-"
 _REMOVE_ATTEMPTS = 50
 _REMOVE_PAUSE = 0.02
 """A group whose last process was reaped can stay busy for a moment."""
+
+
+class Starved(Enum):
+    """For want of whose memory the kernel killed a process of a group."""
+
+    GROUP = "the group's own limit was reached"
+    MACHINE = "the machine, or a group above, had no more"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class _Names:
 
 _V1 = _Names("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
 _V2 = _Names("memory.max", "memory.swap.max", "memory.peak", "memory.events")
+_NEAR_BYTES = 1 << 20
+"""A group that its own limit stopped came so near to it: the kernel charges 256 KiB at once."""
 
 
 class Group:
@@ -42,7 +52,7 @@ class Group:
         self._version = version
         self._limit: int | None = None
         self._peak = -1
-        self._kills = 0
+        self._counted: dict[str, int] = {}
         with contextlib.suppress(OSError):
             # A peak that was reset through a descriptor counts from then on, for that descriptor, on v2.
             self._peak = os.open(folder / self._names.peak, os.O_RDWR | os.O_CLOEXEC)
@@ -75,15 +85,30 @@ class Group:
         except (OSError, ValueError):
             return None
 
-    def starved(self) -> bool:
-        """Whether the kernel killed processes here for want of memory since this was asked last."""
-        before = self._kills
+    def starved(self) -> Starved | None:
+        """For want of whose memory the kernel killed processes here since this was asked last, if it did.
+
+        ``oom_kill`` counts what any killer took from the group.
+        """
+        before, self._counted = self._counted, self._counts()
+        grown = {name for name, count in self._counted.items() if count > before.get(name, 0)}
+        if "oom_kill" not in grown:
+            return None
+        if self._version == 2:
+            # Counted where the limit stands that was reached; no group is below this one.
+            reached = "oom" in grown
+        else:
+            # Its count of failures (memory.failcnt) stays zero on some kernels.
+            reached = self._limit is not None and (self.peak or 0) >= self._limit - _NEAR_BYTES
+        return Starved.GROUP if reached else Starved.MACHINE
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
         with contextlib.suppress(OSError, ValueError):
             for line in (self.folder / self._names.counters).read_text().splitlines():
                 name, _, value = line.partition(" ")
-                if name == "oom_kill":
-                    self._kills = int(value)
-        return self._kills > before
+                counts[name] = int(value)
+        return counts
 
     def close(self) -> None:
         if self._peak >= 0:

@@ -48,6 +48,10 @@ class Failed(msgspec.Struct, tag_field="kind", tag="failed", forbid_unknown_fiel
     detail: str
 
 
+class GaveUp(msgspec.Struct, tag_field="kind", tag="gave_up", forbid_unknown_fields=True):
+    detail: str
+
+
 class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fields=True, kw_only=True):
     verdict: Verdict
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None = None
@@ -64,7 +68,7 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
 
 Unsent = list[tuple[memoryview, Sequence[int]]]
 """Pieces of a frame, with the descriptors that go with them."""
-Reply = Ready | Begun | Compiled | Refused | Failed | Ended
+Reply = Ready | Begun | Compiled | Refused | Failed | GaveUp | Ended
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = msgspec.json.Decoder(Reply).decode
 

@@ -14,19 +14,28 @@ import anyio
 from anyio import to_thread
 from plasm_cell.frames import read_all
 
-from plasm.ports import Digest, NotRunnable, RuntimeFailed
+from plasm.memory import preparing_memory
+from plasm.ports import Digest, NotPrepared, NotRunnable, RuntimeFailed
 
 from .artifacts import Artifact, ArtifactFolder, HeldArtifacts, memory_file, seal
-from .cells import Cell
-from .cgroups import Group
-from .channel import CellGone, Compiled, Failed, Garbage, Refused, one_line
+from .cells import Cell, Death
+from .cgroups import Group, Starved
+from .channel import CellGone, Compiled, Failed, Garbage, GaveUp, Refused, one_line
 from .options import CellOptions
 from .preamble import check_preamble
+from .unprepared import Unprepared
 from .warmparents import Starter, WarmParent
 
-_ATTEMPTS = 3
-"""A compile cell may be killed from outside; the module did nothing wrong then."""
+_ATTEMPTS = 8
+"""A compile cell may be killed from outside, and in a burst of kills the next ones too; the module did nothing wrong
+then."""
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 2.0
+"""Seconds between the attempts, each pause twice the one before: all of them outlast five seconds of kills."""
 _MARGIN_BYTES = 256 << 20
+_PATIENCE = 3
+"""Of the wall clock for each second of the processor: what compiles gives way to what runs, and on a busy node that
+must not be what keeps an honest module out."""
 
 
 def for_limits(digest: Digest) -> Digest:
@@ -44,6 +53,19 @@ def _derived(what: str, digest: Digest) -> Digest:
 
 class _NotTheModule(Exception):
     """No compile cell could be had, or it was killed, and not for what the module did."""
+
+
+class _NoMemory(_NotTheModule):
+    """The kernel killed it, since the machine had no memory left."""
+
+
+@dataclass(frozen=True)
+class _Deadline:
+    seconds: float
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s ({self.setting})"
 
 
 @dataclass(eq=False)
@@ -67,6 +89,7 @@ class Compiler:
         *,
         limits_apart: bool = False,
     ) -> None:
+        """At most `slots` modules are compiled at once."""
         self._starter = starter
         self._make_group = make_group
         self._group: Group | None = None
@@ -79,7 +102,9 @@ class Compiler:
         self._at_once = anyio.Semaphore(slots)
         self._limits_apart = limits_apart
         # What stays in memory was written by compile cells, and counts as theirs.
-        self._group_bytes = slots * (options.compile_memory_bytes + options.artifact_bytes) + options.held_bytes
+        self._memory_bytes = min(options.compile_memory_bytes, preparing_memory() // slots)
+        self._group_bytes = slots * (self._memory_bytes + options.artifact_bytes) + options.held_bytes
+        self._unprepared = Unprepared(options.unprepared_seconds)
         self._turns: dict[Digest, _Turn] = {}
 
     def prepared(self, digest: Digest) -> bool:
@@ -97,8 +122,8 @@ class Compiler:
                     self._held.add(digest, loaded)
         return self._held.get(digest)
 
-    async def prepare(self, digest: Digest, module: bytes) -> None:
-        """See :meth:`plasm.ports.Runtime.prepare`."""
+    async def prepare(self, digest: Digest, module: bytes, *, own: bool = False) -> None:
+        """See :meth:`plasm.ports.Runtime.prepare`; `own` as :meth:`plasm.ports.Patient.prepare_own` says."""
         check_preamble(module, self._options.module_bytes)
         found = await self.find(digest)
         if found is not None:
@@ -107,9 +132,11 @@ class Compiler:
         async with self._turn(digest):
             if digest in self._held:
                 return
+            if not own:
+                self._unprepared.check(digest)
             # Keeping it takes descriptors as well, so that is bounded too.
             async with self._at_once:
-                compiled = await self._compile(module)
+                compiled = await self._compile(digest, module, self._deadline(own=own))
                 if self._limits_apart:
                     try:
                         await self._keep_source(digest, module)
@@ -125,7 +152,7 @@ class Compiler:
         """Compile a module that is prepared for jobs that limit their fuel too, if that was not done.
 
         It is found under :func:`for_limits`. Raises :exc:`KeyError` where its source is here no longer, and then it is
-        not prepared any more, :exc:`NotRunnable` or :exc:`RuntimeFailed`.
+        not prepared any more, :exc:`NotPrepared`, :exc:`NotRunnable` or :exc:`RuntimeFailed`.
         """
         key = for_limits(digest)
         if self.prepared(key):
@@ -133,6 +160,7 @@ class Compiler:
         async with self._turn(key):
             if self.prepared(key):
                 return
+            self._unprepared.check(key)
             source = await self.find(_source(digest))
             if source is None:
                 self.forget(digest)
@@ -142,7 +170,7 @@ class Compiler:
             finally:
                 os.close(source.descriptor)
             async with self._at_once:
-                self._held.add(key, await self._compile(module, limiting=True))
+                self._held.add(key, await self._compile(key, module, self._deadline(own=False), limiting=True))
                 if self._folder is not None:
                     await self._keep(key, self._folder)
 
@@ -179,26 +207,50 @@ class Compiler:
         finally:
             os.close(copy.descriptor)
 
-    async def _compile(self, module: bytes, *, limiting: bool = False) -> Artifact:
+    def _deadline(self, *, own: bool) -> _Deadline:
+        options = self._options
+        if own and options.own_compile_seconds > options.compile_seconds:
+            return _Deadline(options.own_compile_seconds, "own_compile_seconds")
+        return _Deadline(options.compile_seconds, "compile_seconds")
+
+    async def _compile(self, digest: Digest, module: bytes, deadline: _Deadline, *, limiting: bool = False) -> Artifact:
         reason = ""
-        for _ in range(_ATTEMPTS):
+        begun = anyio.current_time()
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                if anyio.current_time() - begun > _PATIENCE * deadline.seconds:
+                    break
+                await anyio.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)))
             try:
-                return await self._compile_once(module, limiting=limiting)
+                return await self._compile_once(module, deadline, limiting=limiting)
+            except _NoMemory as problem:
+                if attempt:
+                    raise self._not_prepared(digest, str(problem)) from None
+                reason = str(problem)
             except _NotTheModule as problem:
                 reason = str(problem)
+            except NotPrepared as problem:
+                raise self._not_prepared(digest, str(problem)) from None
         raise RuntimeFailed(reason)
 
-    async def _compile_once(self, module: bytes, *, limiting: bool) -> Artifact:
+    def _not_prepared(self, digest: Digest, reason: str) -> NotPrepared:
+        self._unprepared.remember(digest, reason)
+        self._log.info("module %s: %s", digest, reason)
+        return NotPrepared(reason)
+
+    async def _compile_once(self, module: bytes, deadline: _Deadline, *, limiting: bool) -> Artifact:
         source, target = -1, -1
         try:
             parent = await self._warm()
             cell = await parent.fork(self._options.artifact_bytes, self._options.start_seconds)
         except RuntimeFailed as failure:
             raise _NotTheModule(str(failure)) from None
+        if self._group is not None:
+            self._group.reset_peak()
         try:
             source = await to_thread.run_sync(memory_file, "module", module)
             target = memory_file("compiled")
-            compiled = await self._ask(cell, source, target, len(module), limiting=limiting)
+            compiled = await self._ask(cell, source, target, len(module), deadline, limiting=limiting)
         except BaseException:
             if target >= 0:
                 os.close(target)
@@ -212,10 +264,10 @@ class Compiler:
             size = os.fstat(target).st_size
         except OSError as error:
             os.close(target)
-            raise RuntimeFailed(f"the compiled module could not be sealed: {error.strerror}") from None
+            raise NotPrepared(f"the compiled module could not be sealed: {error.strerror}") from None
         if not size:
             os.close(target)
-            raise RuntimeFailed("the process that compiles wrote nothing")
+            raise NotPrepared("the process that compiles wrote nothing")
         return Artifact(target, size, compiled.starts)
 
     async def _warm(self) -> WarmParent:
@@ -230,31 +282,38 @@ class Compiler:
                 )
             return self._parent
 
-    async def _ask(self, cell: Cell, source: int, target: int, module_bytes: int, *, limiting: bool) -> Compiled:
-        """What the cell says of the module. Raises :exc:`NotRunnable`, :exc:`RuntimeFailed` or :exc:`_NotTheModule`."""
-        options = self._options
+    async def _ask(
+        self, cell: Cell, source: int, target: int, module_bytes: int, deadline: _Deadline, *, limiting: bool
+    ) -> Compiled:
+        """What the cell says of the module.
+
+        Raises :exc:`NotRunnable`, :exc:`NotPrepared`, :exc:`RuntimeFailed` or :exc:`_NotTheModule`.
+        """
         job = {
             "module_bytes": module_bytes,
             "limiting": limiting,
-            "memory_bytes": options.compile_memory_bytes,
-            "seconds": options.compile_seconds,
+            "memory_bytes": self._memory_bytes,
+            "seconds": deadline.seconds,
         }
-        limits = f"{options.compile_seconds:g} s and {options.compile_memory_bytes >> 20} MiB"
-        problem = "the process that compiles sent what it should not"
         reply = None
         try:
-            with anyio.fail_after(options.compile_seconds):
+            with anyio.fail_after(_PATIENCE * deadline.seconds):
                 await cell.channel.send(job, descriptors=(source, target))
                 reply, _ = await cell.channel.receive()
         except TimeoutError:
-            problem = f"compiling the module takes more than {options.compile_seconds:g} s"
+            raise NotPrepared(f"compiling the module takes more than {deadline}") from None
         except CellGone:
             died_by_itself = not cell.killed
             death = await cell.end()
-            starved = self._group is not None and self._group.starved()
-            if died_by_itself and death.code == -signal.SIGKILL and not starved:
+            if death.code in (-signal.SIGXCPU, -signal.SIGKILL) and death.cpu_seconds >= deadline.seconds:
+                # At its hard limit of processor time the kernel sends SIGKILL (setrlimit(2)).
+                raise NotPrepared(f"compiling the module takes more than {deadline}") from None
+            starved = None if self._group is None else self._group.starved()
+            if died_by_itself and death.code == -signal.SIGKILL and starved is not Starved.GROUP:
+                if starved is Starved.MACHINE:
+                    raise _NoMemory("this machine has too little memory to compile the module") from None
                 raise _NotTheModule("processes that compile are killed before they are done") from None
-            problem = f"compiling the module ended by {death}; it may use {limits}"
+            raise NotPrepared(self._died(death, deadline)) from None
         except Garbage:
             pass
         match reply:
@@ -262,9 +321,15 @@ class Compiler:
                 return reply
             case Refused(detail=detail):
                 raise NotRunnable(one_line(detail))
-            case Failed(detail=detail):
-                problem = f"the module could not be compiled: {one_line(detail)}"
-        raise RuntimeFailed(problem)
+            case GaveUp(detail=detail) | Failed(detail=detail):
+                raise NotPrepared(f"the module could not be compiled: {one_line(detail)}")
+        raise NotPrepared("the process that compiles sent what it should not")
+
+    def _died(self, death: Death, deadline: _Deadline) -> str:
+        return (
+            f"compiling the module ended by {death}; "
+            f"it may use {deadline} and {self._memory_bytes >> 20} MiB (compile_memory_bytes)"
+        )
 
     @asynccontextmanager
     async def _turn(self, digest: Digest) -> AsyncIterator[None]:

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
-from plasm_cell.engine import TRAPS
+from plasm_cell.engine import STARVED, TRAPS
 from plasm_cell.wasi.volume import LONGEST_OUT_PATH, MOST_OUT_FILES
 
 from plasm.ports import Digest, Invocation, Outcome, RuntimeFailed, Usage, Verdict
 
 from .artifacts import Artifact, memory_file
 from .cells import Cell, Death
-from .cgroups import Group
-from .channel import Begun, CellGone, Ended, Failed, Garbage, Unsent, one_line
+from .cgroups import Group, Starved
+from .channel import Begun, CellGone, Ended, Failed, Garbage, GaveUp, Unsent, one_line
 
 _IN_THE_FRAME = 64 << 10
 """Bytes of stdin and inputs that travel in a frame; more are mapped by the cell."""
@@ -103,6 +103,9 @@ class Execution:
         if isinstance(reply, Failed):
             await self.cell.end()
             raise RuntimeFailed(f"the process that ran the job failed: {one_line(reply.detail)}")
+        if isinstance(reply, GaveUp):
+            problem = f"the engine gave up: {one_line(reply.detail)}"
+            reply = None
         if isinstance(reply, Ended):
             files = _files(reply, body)
             if files is not None:
@@ -116,13 +119,19 @@ class Execution:
             return self._outcome(Verdict.TIMED_OUT, usage, f"it ran longer than {limits.wall_seconds:g} s"), False
         if death.code == -signal.SIGXCPU:
             return self._outcome(Verdict.TIMED_OUT, usage, "it used more CPU time than its wall time"), False
-        if death.code == -signal.SIGKILL and self.group is not None and self.group.starved():
-            return self._outcome(Verdict.OUT_OF_MEMORY, usage, "its process needed more memory than its limits"), False
         detail = self._how(death) if problem == "gone" else problem or "its process sent nonsense"
         return self._outcome(Verdict.CELL_DIED, usage, detail), False
 
-    @staticmethod
-    def _how(death: Death) -> str:
+    def _how(self, death: Death) -> str:
+        """For people: what ended a process from outside says nothing about the job, and is in no verdict of its own."""
+        if death.code == STARVED:
+            return "this machine gave its process less memory than the job's limits allow"
+        if death.code == -signal.SIGKILL and self.group is not None:
+            match self.group.starved():
+                case Starved.GROUP:
+                    return "the kernel killed its process, which took more memory than cell and job may"
+                case Starved.MACHINE:
+                    return "the kernel killed its process, since this machine had no memory left"
         if death.code == -signal.SIGSYS:
             return "its process made a system call that no cell may make"
         return f"its process ended by {death}"
@@ -183,7 +192,8 @@ class Execution:
             await cell.end()
             raise RuntimeFailed(f"a process did not load the module within {self.start_seconds:g} s") from None
         except (CellGone, Garbage):
-            await cell.end()
+            if (await cell.end()).code == STARVED:
+                raise RuntimeFailed("this machine gives a process less memory than the job's limits allow") from None
             raise NotBegun from None
         finally:
             if given >= 0:

@@ -28,9 +28,16 @@ class CellOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Deadline for a process to be ready, and for it to load a module."""
     module_bytes: Bytes = 128 << 20
     """Larger modules are not compiled."""
-    compile_seconds: Annotated[float, Meta(gt=0)] = 60.0
-    """Wall time and CPU time of compiling one module."""
+    compile_slots: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Modules compiled at once; 0 for one for each two processors and GiB of memory for it, and one at least."""
+    compile_seconds: Annotated[float, Meta(gt=0)] = 20.0
+    """CPU time of compiling one module, which may take three times that by the clock."""
+    own_compile_seconds: Annotated[float, Meta(gt=0)] = 300.0
+    """The same for modules of this machine's own user, where it is more."""
     compile_memory_bytes: Bytes = 2 << 30
+    """Of compiling one module; less where a quarter of the memory that this node may have is less for each slot."""
+    unprepared_seconds: Annotated[float, Meta(ge=0)] = 300.0
+    """How long a module that could not be prepared is not tried again."""
     artifact_bytes: Bytes = 1 << 30
     """Largest compiled module."""
     held_bytes: Bytes = 256 << 20

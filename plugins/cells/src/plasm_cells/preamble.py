@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plasm.ports import NotRunnable
+from plasm.ports import NotPrepared, NotRunnable
 
 _MAGIC = b"\0asm"
 _CORE = b"\1\0\0\0"
@@ -10,12 +10,12 @@ _COMPONENT_LAYER = b"\1\0"
 
 
 def check_preamble(module: bytes, most_bytes: int) -> None:
-    """Raises :exc:`NotRunnable` for what does not begin like a core module, or is larger than `most_bytes`.
+    """Raises :exc:`NotRunnable` for what does not begin like a core module.
+
+    Raises :exc:`NotPrepared` for what is larger than `most_bytes`, which is a bound of this node's alone.
 
     Source: the WebAssembly core specification, 5.5.16 (modules), and the component model's binary format (preamble).
     """
-    if len(module) > most_bytes:
-        raise NotRunnable(f"the module has {len(module)} bytes; this node takes {most_bytes}")
     if not module:
         raise NotRunnable("not a WebAssembly module: it is empty")
     if not module.startswith(_MAGIC[: len(module)]):
@@ -23,6 +23,8 @@ def check_preamble(module: bytes, most_bytes: int) -> None:
         raise NotRunnable(f"not a WebAssembly module: it does not begin with \\0asm{hint}")
     if len(module) < 8:
         raise NotRunnable("not a valid WebAssembly module: it is truncated")
+    if module[4:8] == _CORE and len(module) > most_bytes:
+        raise NotPrepared(f"the module has {len(module)} bytes; module_bytes of this node's runtime is {most_bytes}")
     if module[4:8] == _CORE:
         return
     if module[6:8] == _COMPONENT_LAYER:

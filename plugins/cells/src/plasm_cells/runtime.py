@@ -18,7 +18,8 @@ from plasm_cell import wasi
 from plasm_cell.lockdown import Walls
 
 from plasm.drivers import DriverUnavailable, Scope
-from plasm.ports import Digest, Engine, Guarded, Invocation, Outcome, Runtime, RuntimeFailed
+from plasm.memory import preparing_memory
+from plasm.ports import Digest, Engine, Guarded, Invocation, Outcome, Patient, Runtime, RuntimeFailed
 
 from . import cgroups, guards, seccomp
 from .artifacts import Artifact, ArtifactFolder, HeldArtifacts
@@ -75,7 +76,8 @@ async def open_runtime(
     tasks = anyio.create_task_group()
     starter = Starter(spec, partial(_walls, machine, spec), tasks)
     slots = [Slot(starter, make_group, options.spares, options.start_seconds, scope.log) for _ in range(count)]
-    compiler = Compiler(starter, make_group, held, folder, options, count, scope.log, limits_apart=spec.limits_apart)
+    at_once = options.compile_slots or max(1, min(count // 2, preparing_memory() >> 30))
+    compiler = Compiler(starter, make_group, held, folder, options, at_once, scope.log, limits_apart=spec.limits_apart)
     runtime = CellRuntime(engine, spec, options, slots, tasks, starter, compiler, named, weaknesses)
     failure = None
     try:
@@ -180,6 +182,9 @@ class CellRuntime:
     async def prepare(self, digest: Digest, module: bytes) -> None:
         await self._compiler.prepare(digest, module)
 
+    async def prepare_own(self, digest: Digest, module: bytes) -> None:
+        await self._compiler.prepare(digest, module, own=True)
+
     def prepared(self, digest: Digest) -> bool:
         return self._compiler.prepared(digest)
 
@@ -279,3 +284,4 @@ class _Place:
 if TYPE_CHECKING:
     _: type[Runtime] = CellRuntime
     _guarded: type[Guarded] = CellRuntime
+    _patient: type[Patient] = CellRuntime

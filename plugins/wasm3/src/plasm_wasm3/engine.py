@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plasm_cell import modules, wasi
 from plasm_cell.binary import PAGE_BYTES
-from plasm_cell.engine import Compiled, Ending, Limits, Refused
-from plasm_cell.instrument import TABLE_ELEMENTS, Instrumented
+from plasm_cell.engine import Compiled, Ending, GaveUp, Limits, Refused, starve
+from plasm_cell.instrument import BY_LIMIT, BY_MACHINE, TABLE_ELEMENTS, Instrumented
 from plasm_cell.wasi import Stop, Wasi
 
 from . import library
@@ -34,6 +34,7 @@ _LIBRARY: Final = library.load()
 _NOTHING: Final = HOST_FUNCTION(lambda _runtime, _context, _values, _memory: None)
 """Made here: for its first callback ctypes makes a file in memory, which no cell can."""
 _WRITABLE: Final = 0x200
+_NOT_SEEN: Final = (-1, -1)
 
 _TRAPS: Final = {
     b"[trap] out of bounds memory access": "memory_out_of_bounds",
@@ -47,6 +48,7 @@ _TRAPS: Final = {
     b"[trap] stack overflow": "stack_overflow",
 }
 _DATA_OUT_OF_BOUNDS: Final = (b"data segment out of bounds", b"data segment underflow")
+_NO_MEMORY: Final = "memory allocation failed"
 _NOT_IMPORTED: Final = b"function lookup failed"
 _STOPPED: Final = ctypes.create_string_buffer(b"stopped")
 
@@ -70,7 +72,8 @@ def compile_module(module: bytes) -> Compiled:
     try:
         guest.compile(dict.fromkeys(wasi.FUNCTIONS, _NOTHING))
     except Failed as reason:
-        raise Refused(f"wasm3 does not run it: {reason}") from None
+        kind = GaveUp if str(reason).startswith(_NO_MEMORY) else Refused
+        raise kind(f"wasm3 does not run it: {reason}") from None
     finally:
         guest.free()
     return Compiled(made.encoded(), parsed.starts)
@@ -127,12 +130,13 @@ class Guest:
         if not found or self.lib.m3_SetGlobal(found, ctypes.byref(Tagged(I64, value))):
             raise Failed("a global is not there")
 
-    def global_flag(self, name: str) -> bool:
+    def global_of(self, name: str) -> int:
+        """What an i32 holds."""
         value = Tagged(I32, 0)
         found = self.lib.m3_FindGlobal(self.module, name.encode())
         if not found or self.lib.m3_GetGlobal(found, ctypes.byref(value)):
             raise Failed("a global is not there")
-        return bool(value.value & 0xFFFFFFFF)
+        return int(value.value & 0xFFFFFFFF)
 
     def memory(self) -> tuple[int, int]:
         """Address and size."""
@@ -160,7 +164,7 @@ class Machine:
         self._view.argtypes = (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
         self._layer: Wasi | None = None
         self._guest: Guest | None = None
-        self._seen = (0, 0)
+        self._seen = _NOT_SEEN
         self._broken: BaseException | None = None
         self._functions = {name: self._define(name, parameters) for name, parameters in wasi.FUNCTIONS.items()}
 
@@ -174,23 +178,24 @@ class Machine:
             raise Failed("wasm3 does not count fuel")
         if (ending := program.too_large(limits)) is not None:
             return ending
-        self._layer, self._broken, self._seen = layer, None, (0, 0)
+        self._layer, self._broken, self._seen = layer, None, _NOT_SEEN
         self._guest = guest = Guest(_LIBRARY, program.module)
         try:
-            return self._execute(guest, program, limits.memory_bytes // PAGE_BYTES)
+            return self._execute(guest, program, layer, limits.memory_bytes // PAGE_BYTES)
         finally:
-            layer.memory = memoryview(b"")
+            layer.memory = memoryview(bytearray())
             self._layer = self._guest = None
             guest.free()
 
-    def _execute(self, guest: Guest, program: Instrumented, pages: int) -> Ending:
+    def _execute(self, guest: Guest, program: Instrumented, layer: Wasi, pages: int) -> Ending:
         if program.trap is not None:
             return Ending(instantiated=False, trap=program.trap)
         refusal = guest.load()
         if refusal in _DATA_OUT_OF_BOUNDS:
             return Ending(instantiated=False, trap="memory_out_of_bounds")
         if refusal is not None:
-            return Ending(instantiated=False, refused_memory=True, error=refusal.decode())
+            # It is within its limits and was loaded when it was compiled: what is missing is memory.
+            starve()
         guest.link(self._functions)
         guest.set_global(program.limit, pages)
         result = None if program.start is None else guest.call(program.start)
@@ -199,12 +204,16 @@ class Machine:
             result = guest.call("_start")
         if self._broken is not None:
             raise self._broken
+        refused = guest.global_of(program.refused)
+        if refused == BY_MACHINE:
+            starve()
         trap = None if result is None else _TRAPS.get(result)
+        if result is not None and trap is None and layer.stop is None:
+            raise GaveUp(result.decode(errors="replace"))
         return Ending(
             instantiated=instantiated,
             trap=trap,
-            error=None if result is None or trap else result.decode(errors="replace"),
-            refused_memory=guest.global_flag(program.refused),
+            refused_memory=refused == BY_LIMIT,
             peak_memory_bytes=guest.memory()[1],
         )
 
@@ -220,7 +229,7 @@ class Machine:
             try:
                 memory = guest.memory()
                 if memory != self._seen:
-                    layer.memory = self._view(*memory, _WRITABLE) if memory[1] else memoryview(b"")
+                    layer.memory = self._view(*memory, _WRITABLE) if memory[1] else memoryview(bytearray())
                     self._seen = memory
                 given = layout.unpack(ctypes.string_at(values + 8 * gives, layout.size))
                 error = wasi.call(layer, function, given)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plasm_cell import modules, wasi
 from plasm_cell.binary import PAGE_BYTES
-from plasm_cell.engine import Compiled, Ending, Limits, Refused
-from plasm_cell.instrument import Instrumented, instrument
+from plasm_cell.engine import Compiled, Ending, GaveUp, Limits, Refused, starve
+from plasm_cell.instrument import BY_LIMIT, BY_MACHINE, Instrumented, instrument
 from plasm_cell.wasi import Stop, Wasi
 
 # Its compiler makes as many threads as this says; a cell may have one more than itself.
@@ -47,24 +47,30 @@ class Failed(Exception):
 
 
 def compile_module(module: bytes) -> Compiled:
-    """Check, rewrite and compile; the artifact is what wasmer serializes. Raises :exc:`Refused`."""
+    """Check, rewrite and compile; the artifact is what wasmer serializes.
+
+    Raises :exc:`Refused`, or :exc:`GaveUp` where wasmer fails on what it called valid.
+    """
     parsed = modules.check(module)
     if parsed.throws:
         raise Refused("wasmer does not run it: it uses exception handling")
     store = _store()
+    valid = False
     try:
-        if not wasmer.Module.validate(store, module):
+        valid = wasmer.Module.validate(store, module)
+        if not valid:
             # Only compiling says what is wrong.
             wasmer.Module(store, module)
             raise Refused("wasmer does not run it")
         made = instrument(module)
         compiled = wasmer.Module(store, made.module)
     except RuntimeError as error:
-        raise Refused(f"wasmer does not run it: {_first_line(error)}") from None
+        kind = GaveUp if valid else Refused
+        raise kind(f"wasmer does not run it: {_first_line(error)}") from None
     except BaseException as error:
         if type(error).__name__ != _PANIC:
             raise
-        raise Refused(f"wasmer does not run it: its compiler gave up: {_first_line(error)}") from None
+        raise GaveUp(f"its compiler gave up: {_first_line(error)}") from None
     return Compiled(replace(made, module=compiled.serialize()).encoded(), parsed.starts)
 
 
@@ -103,12 +109,12 @@ class Machine:
             return ending
         self._layer, self._broken, self._size = layer, None, -1
         try:
-            return self._execute(program, limits.memory_bytes // PAGE_BYTES)
+            return self._execute(program, layer, limits.memory_bytes // PAGE_BYTES)
         finally:
-            layer.memory = memoryview(b"")
+            layer.memory = memoryview(bytearray())
             self._layer = self._memory = None
 
-    def _execute(self, program: Program, pages: int) -> Ending:
+    def _execute(self, program: Program, layer: Wasi, pages: int) -> Ending:
         facts = program.facts
         trap, error = None, None
         instantiated = False
@@ -128,14 +134,17 @@ class Machine:
                 raise self._broken from None
             error = _first_line(failure)
             trap = _TRAPS.get(error)
+        refused = 0 if exports is None else getattr(exports, facts.refused).value
+        if refused == BY_MACHINE:
+            starve()
+        if error is not None and trap is None and layer.stop is None:
+            raise GaveUp(error)
         if exports is None:
-            # A memory that cannot be made is one that is too large; everything else is a trap.
-            return Ending(instantiated=False, refused_memory=trap is None, trap=trap, error=None if trap else error)
+            return Ending(instantiated=False, trap=trap)
         return Ending(
             instantiated=instantiated,
             trap=trap,
-            error=None if trap else error,
-            refused_memory=bool(getattr(exports, facts.refused).value),
+            refused_memory=refused == BY_LIMIT,
             peak_memory_bytes=self._memory.data_size,
         )
 
@@ -149,7 +158,7 @@ class Machine:
             try:
                 size = self._memory.data_size
                 if size != self._size:
-                    layer.memory = memoryview(self._memory.buffer) if size else memoryview(b"")
+                    layer.memory = memoryview(self._memory.buffer) if size else memoryview(bytearray())
                     self._size = size
                 return wasi.call(layer, function, [value & mask for value, mask in zip(given, masks, strict=True)])
             except Stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wasmtime
-from plasm_cell.engine import Compiled, Refused
+from plasm_cell.engine import Compiled, GaveUp, Refused
 from plasm_cell.modules import Module, check
 from wasmtime import _bindings
 
@@ -23,7 +23,7 @@ def compile_counting(module: bytes) -> Compiled:
         if (rewritten := counted(module)) is not None:
             try:
                 return _compiled(rewritten, checked, BY_COUNTER, UNCOUNTED_SETTINGS)
-            except Refused:
+            except (GaveUp, Refused):
                 # At a bound of the engine's, on locals or on the size of a function, the original may still pass.
                 pass
     return _compiled(module, checked, BY_ENGINE, ENGINE_SETTINGS)
@@ -43,14 +43,17 @@ def _validate(module: bytes) -> None:
     try:
         wasmtime.Module.validate(_engine(UNCOUNTED_SETTINGS), module)
     except wasmtime.WasmtimeError as error:
-        raise _refused(error) from None
+        raise Refused(f"not a valid WebAssembly module: {_reason(error)}") from None
 
 
 def _compiled(module: bytes, checked: Module, counted_how: bytes, settings: Settings) -> Compiled:
     try:
         made = wasmtime.Module(_engine(settings), module)
     except wasmtime.WasmtimeError as error:
-        raise _refused(error) from None
+        # What is wrong with the module is found by looking at it alone; everything else is a bound of this engine's or
+        # of this machine's.
+        _validate(module)
+        raise GaveUp(f"wasmtime does not compile it: {_reason(error)}") from None
     return Compiled(bytes(made.serialize()) + counted_how, checked.starts)
 
 
@@ -59,10 +62,6 @@ def _engine(settings: Settings) -> wasmtime.Engine:
     for name, value in settings.items():
         setattr(config, name, value)
     return wasmtime.Engine(config)
-
-
-def _refused(error: wasmtime.WasmtimeError) -> Refused:
-    return Refused(f"not a valid WebAssembly module: {_reason(error)}")
 
 
 def _reason(error: wasmtime.WasmtimeError) -> str:

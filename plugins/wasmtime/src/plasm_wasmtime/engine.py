@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from plasm_cell import wasi
-from plasm_cell.engine import TRAPS, Compiled, Ending, Limits
+from plasm_cell.engine import TRAPS, Compiled, Ending, GaveUp, Limits
 
 from . import library
 from .library import FINALIZER, HOST_FUNCTION, ITEM_CONTENT, POINTER, RawValue
@@ -27,6 +27,9 @@ _NO_FINALIZER = FINALIZER(0)
 _WRITABLE = 0x200
 _COUNTER = COUNTER.encode()
 _OUT_OF_FUEL = "out_of_fuel"
+_STOPPED = "stopped"
+_TABLE_LIMITS = ("exceeds table limits", "table count too high")
+"""In what the engine says of a module with larger or more tables than :mod:`.settings` allows."""
 _VALUE_KINDS = {"i": 0, "I": 1}
 
 _Buffer = POINTER * 32
@@ -177,12 +180,17 @@ class WasmtimeMachine:
             instantiated, trap, error = self._execute(program, context, fuel)
             used = self._used(program, context, fuel, instantiated=instantiated)
         finally:
-            layer.memory = memoryview(b"")
+            layer.memory = memoryview(bytearray())
             self._run = None
             if not limits.last:
                 lib.wasmtime_store_delete(store)
         if run.broken is not None:
             raise run.broken
+        if trap == _STOPPED and layer.stop is None:
+            raise GaveUp("it stopped the program for a reason of its own")
+        limited = self.memories.refused or any(limit in (error or "") for limit in _TABLE_LIMITS)
+        if not instantiated and trap is None and not limited:
+            raise GaveUp(error or "it did not start the program")
         return Ending(
             instantiated=instantiated,
             trap=trap if trap is None or trap in TRAPS else "other",
@@ -236,7 +244,7 @@ class WasmtimeMachine:
                 name = library.TRAPS[code.value] if code.value < len(library.TRAPS) else "other"
             else:
                 message = self._text(lib.wasm_trap_message, trap)
-                name = "uncaught_exception" if "thrown Wasm exception" in message else "stopped"
+                name = "uncaught_exception" if "thrown Wasm exception" in message else _STOPPED
             lib.wasm_trap_delete(trap)
         text = (self._message_of(error).splitlines() or ["error"])[0] if error else None
         return name, text
@@ -269,7 +277,7 @@ class WasmtimeMachine:
             try:
                 region = run.region or self._find(run, caller)
                 if region.size != run.seen:
-                    run.wasi.memory = _view(region.base, region.size, _WRITABLE) if region.size else memoryview(b"")
+                    run.wasi.memory = _view(region.base, region.size, _WRITABLE)
                     run.seen = region.size
                 error = wasi.call(run.wasi, function, layout.unpack(ctypes.string_at(values, layout.size)))
                 ctypes.c_uint64.from_address(values).value = error

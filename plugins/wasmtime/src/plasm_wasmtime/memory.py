@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from plasm_cell.engine import starve
+
 from .library import FINALIZER, GET_MEMORY, GROW_MEMORY, NEW_MEMORY, SIZE, LinearMemory, MemoryCreator
 
 _PROT_NONE = 0
@@ -96,19 +98,17 @@ class Memories:
             total = guard + reserved + guard
             mapping = self._mmap(None, total, _PROT_NONE, _MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0)
             if mapping in (None, _MAP_FAILED):
-                return self._error(b"no address space for a memory")
+                starve()
             base = mapping + guard
             if minimum and self._mprotect(base, minimum, _PROT_READ_WRITE):
-                self._munmap(mapping, total)
-                self.refused = True
-                return self._error(b"no memory at the start")
+                starve()
             self.regions[base] = Region(mapping, total, base, reserved, minimum)
             self.total += minimum
             self._made.env = base
             ctypes.memmove(out, self._made_address, _MADE_BYTES)
         except BaseException:
-            # Returning normally would hand the engine a memory that is not there.
-            return self._error(b"the memory could not be made")
+            # Such as MemoryError: returning normally would hand the engine a memory that is not there.
+            starve()
         return 0
 
     def _get(self, base: int, size: int, capacity: int) -> int:
@@ -123,12 +123,11 @@ class Memories:
             if size > region.reserved or not self._claim(size - region.size):
                 return self._error(b"more memory than the limit")
             if self._mprotect(base, size, _PROT_READ_WRITE):
-                self.refused = True
-                return self._error(b"no more memory")
+                starve()
             self.total += size - region.size
             region.size = size
         except BaseException:
-            return self._error(b"the memory could not grow")
+            starve()
         return 0
 
     def _free(self, base: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +13,7 @@ from .clocks import Clock, Random
 from .descriptors import Descriptors, OpenDirectory, Stream
 from .directories import Directories
 from .entries import Entries
-from .errors import Failure
+from .errors import FAULT, Failure
 from .opening import Opening
 from .polling import Polling
 from .process import Process
@@ -78,6 +79,11 @@ FUNCTIONS: Final[Mapping[str, str]] = {
 """Parameters of each function: ``i`` is an i32 and ``I`` an i64. All but ``proc_exit`` return an error number."""
 
 
+_EDGES: Final = (ArithmeticError, BufferError, LookupError, TypeError, ValueError, struct.error)
+"""What Python raises for values that do not fit, which come from the guest. What comes from the machine is not among
+them: want of memory, a system call that fails, a stack that is too short."""
+
+
 class Wasi(Process, Streams, Attributes, Directories, Opening, Entries, Polling):
     """Methods named as in :data:`FUNCTIONS` take what the guest passed, unsigned; :func:`call` calls them.
 
@@ -98,7 +104,7 @@ class Wasi(Process, Streams, Attributes, Directories, Opening, Entries, Polling)
         inputs: Mapping[str, bytes | memoryview] = NO_INPUTS,
         file_bytes: int = 0,
     ) -> None:
-        self.memory = memoryview(b"")
+        self.memory = memoryview(bytearray())
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.stop: Stop | None = None
@@ -151,6 +157,9 @@ def call(wasi: Wasi, function: Callable[..., int], parameters: Sequence[int]) ->
         return function(wasi, *parameters)
     except Failure as failure:
         return failure.number
+    except _EDGES:
+        # Of arguments that nobody thought of. The same code runs for every engine, so it is the same on each.
+        return FAULT
     except Stop as stop:
         wasi.stop = stop
         raise
