@@ -10,7 +10,9 @@ class Bounds:
     """Sizes in bytes, times in seconds."""
 
     slots: int
+    compile_slots: int
     keep_seconds: int
-    kept_bytes: int
+    input_bytes: int
+    """Of the inputs of all jobs that have not ended."""
     modules_bytes: int
     transfer_seconds: int

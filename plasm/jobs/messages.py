@@ -39,6 +39,7 @@ REASONS = (
     "QuotaExceeded",
     "ShuttingDown",
     "ModuleNotFound",
+    "ModuleNotPrepared",
 )
 """Why an offer is rejected. The first five are the ones that users of Phase know."""
 
@@ -151,7 +152,10 @@ class Cancelled(Message, frozen=True, kw_only=True):
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """The request could not be met: ``UnknownJob``, ``NotFinished``, ``Cancelled``, ``NodeFailed``, ``BadTransfer``."""
+    """The request could not be met.
+
+    ``UnknownJob``, ``NotFinished``, ``Cancelled``, ``NodeFailed``, ``BadTransfer`` or ``ModuleNotPrepared``.
+    """
 
     reason: Name
     detail: Line = ""
