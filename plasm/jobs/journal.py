@@ -104,8 +104,9 @@ class Journal:
         self._time = ElapsedTime()
         self._unfinished: dict[bytes, Origin] = {}
         self._coming_bytes = self._coming = 0
-        """Of endings that are being written: what they hold, and how many they are. They come on top of the bounds where
-        more is written at once than is kept."""
+        """Of endings that are being written: what they hold, and how many they are.
+
+        They come on top of the bounds where more is written at once than is kept."""
 
     async def read_kept(self) -> None:
         """Go on from what an earlier life wrote."""

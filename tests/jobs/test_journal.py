@@ -258,10 +258,16 @@ async def test_who_has_a_job_accepted_does_not_wait_for_a_long_sweep():
             await journal.accept(accepted(1000), None)
             ended.append("accepted")
 
+        go_on = threading.Event()
         async with anyio.create_task_group() as tasks:
+            # The thread that writes is kept busy until both have asked.
+            tasks.start_soon(journal._database.read, lambda database: go_on.wait(10))
+            await anyio.wait_all_tasks_blocked()
             tasks.start_soon(sweep)
             await anyio.wait_all_tasks_blocked()
             tasks.start_soon(accept)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
         assert ended == ["accepted", 600]
 
 
