@@ -69,6 +69,8 @@ class _Needed:
     size: int
     holder: Origin
     users: dict[str, Origin] = field(default_factory=dict)
+    slow: bool = False
+    """Whether compiling it was given up once for taking long."""
 
 
 class JobQueue:
@@ -78,8 +80,10 @@ class JobQueue:
     Ready ones wait for a run slot; those of which `is_ready` is false first wait for their module to be compiled.
     """
 
-    def __init__(self, is_ready: Callable[[Accepted], bool] = lambda accepted: True) -> None:
+    def __init__(self, is_ready: Callable[[Accepted], bool] = lambda accepted: True, slow_slots: int = 1) -> None:
+        """At most `slow_slots` modules that take long are compiled at once."""
         self._is_ready = is_ready
+        self._slow_slots = slow_slots
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
         self._ready: Turns[Tracked] = Turns(OWN.network)
@@ -177,7 +181,8 @@ class JobQueue:
     async def pop_uncompiled(self) -> Tracked:
         """The next job whose module is to be compiled; :meth:`compiled` follows.
 
-        Each address has one module compiled at a time, so that it never has all slots; and no module twice at once.
+        Each address has one module compiled at a time, and one beside it that takes long, so that it never has all
+        slots; and no module twice at once.
         """
         while (tracked := self._uncompiled.pop(self._may_compile)) is None:
             await _woken(self._compilers)
@@ -216,11 +221,21 @@ class JobQueue:
     def _is_done(self, tracked: Tracked, module: str) -> bool:
         return _module(tracked.accepted) == module and self._is_ready(tracked.accepted)
 
+    def is_slow(self, tracked: Tracked) -> bool:
+        """Whether compiling the job's module was given up once for taking long."""
+        return self._modules[_module(tracked.accepted)].slow
+
+    def give_way(self, tracked: Tracked) -> None:
+        """Compiling the job's module takes long: it is begun anew where it keeps none from those that do not."""
+        self._modules[_module(tracked.accepted)].slow = True
+
     def _may_compile(self, tracked: Tracked) -> bool:
-        module, place = _module(tracked.accepted), _place(tracked.accepted.origin)
-        return all(
-            _module(other.accepted) != module and _place(other.accepted.origin) != place
-            for other in self._compiling.values()
+        module, place, slow = _module(tracked.accepted), _place(tracked.accepted.origin), self.is_slow(tracked)
+        alike = [other for other in self._compiling.values() if self.is_slow(other) == slow]
+        return (
+            all(_module(other.accepted) != module for other in self._compiling.values())
+            and all(_place(other.accepted.origin) != place for other in alike)
+            and not (slow and len(alike) >= self._slow_slots)
         )
 
     def _tell_places(self) -> None:

@@ -34,6 +34,11 @@ from plasm.ports import PeerId, Runtime, Signer, Store, StoreError
 
 _SWEEP_EVERY_SECONDS = 60
 _ASSUMED_JOB_SECONDS = 1
+QUICK_COMPILE_SECONDS = 5.0
+"""A module that takes longer to compile is begun anew later, where it holds up only its like.
+
+How long one takes cannot be told from its looks. This is long for most programs, and short beside what is made to last.
+"""
 
 
 class Worker:
@@ -67,7 +72,7 @@ class Worker:
             unprepared=unprepared,
             trusts=admission.trusts,
         )
-        self._queue = JobQueue(self._executor.is_ready)
+        self._queue = JobQueue(self._executor.is_ready, slow_slots=max(1, bounds.compile_slots - 1))
         self._endings = Endings(journal, self._queue, log)
         self._sweeper = ModuleSweeper(stores, bounds.modules_bytes, self._queue.modules)
         self.intake = Intake(
@@ -230,12 +235,14 @@ class Worker:
             if self.intake.closed:
                 await anyio.sleep_forever()
             try:
-                ending = None if tracked.cancelled else await self._prepare_one(tracked)
+                ending, gives_way = None, False
+                if not tracked.cancelled:
+                    ending, gives_way = await self._prepare_one(tracked)
                 if ending is not None:
                     with self._recording(tracked):
                         await self._record(tracked, ending)
                 elif not tracked.cancelled:
-                    self._queue.push(tracked, ready=True)
+                    self._queue.push(tracked, ready=not gives_way)
             except JournalUnusable as error:
                 self._give_up(tracked, error)
             finally:
@@ -293,13 +300,20 @@ class Worker:
             self._queue.push(tracked, ready=False)
         return ending
 
-    async def _prepare_one(self, tracked: Tracked) -> Ending | None:
-        """Compile the module of the job; ``None`` where it can run now."""
+    async def _prepare_one(self, tracked: Tracked) -> tuple[Ending | None, bool]:
+        """Compile the module of the job: how it ends, if it does, and else whether it gives way to quicker ones."""
+        patience = anyio.CancelScope()
 
         async def prepare(attempt: int) -> Ending | None:
-            return await self._executor.prepare(tracked.accepted, attempt)
+            if not self._queue.is_slow(tracked):
+                patience.deadline = anyio.current_time() + QUICK_COMPILE_SECONDS
+            with patience:
+                return await self._executor.prepare(tracked.accepted, attempt)
+            self._queue.give_way(tracked)
+            return None
 
-        return await self._stoppable(tracked, "compiling", prepare)
+        ending = await self._stoppable(tracked, "compiling", prepare)
+        return ending, patience.cancelled_caught
 
     async def _stoppable(
         self, tracked: Tracked, state: str, do: Callable[[int], Awaitable[Ending | None]]

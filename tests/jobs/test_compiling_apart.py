@@ -7,12 +7,14 @@ import pytest
 
 from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Failed, Fetch, Piece, Progress, Rejected, Result
+from plasm.jobs.records import OWN
+from plasm.jobs.turns import Turns
 from plasm.jobs.unprepared import MODULES, NOT_PREPARED_SECONDS, Unprepared
 from plasm.ports import Digest, NotPrepared, NotRunnable
 from plasm.shares import origin_of
 from plasm.testing import FakeSigner, ScriptedRuntime
 from plasm.testing.fakes.scripts import echoes
-from tests.jobs.world import ECHO, Standing, Talk, offer_for, submission, until
+from tests.jobs.world import ECHO, Standing, Talk, offer_for, sha256, submission, until
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +101,28 @@ async def test_each_address_has_one_module_compiled_at_a_time_and_others_have_th
             assert runtime.most_compiled_at_once == 1
             runtime.go_on.set()
             await until(lambda: len(runtime.prepares) == len(BOMBS) + 1)
+
+
+async def test_modules_that_take_long_give_way_to_those_that_do_not_even_at_the_same_address(world, monkeypatch):
+    monkeypatch.setattr("plasm.jobs.worker.QUICK_COMPILE_SECONDS", 0.01)
+    monkeypatch.setattr("plasm.jobs.responder.origin_of", lambda ip, peer: origin_of("192.0.2.1", peer))
+    runtime = Compiling()
+    with anyio.fail_after(10):
+        async with (
+            world.node(runtimes={"scripted": runtime}, slots=2, compile_slots=2) as standing,
+            world.stranger() as open_talk,
+            world.stranger(seed=201) as open_second,
+            world.stranger(seed=202) as open_other,
+        ):
+            await send(await open_talk(standing), BOMBS[0])
+            await send(await open_second(standing), BOMBS[1])
+            # Each has had its short time, and one of them is being compiled for as long as it takes.
+            await until(lambda: len(runtime.tried) >= 3)
+            other = await open_other(standing)
+            await send(other, ECHO, stdin=b"in")
+            assert (await end(other)).data == b"in"
+            runtime.go_on.set()
+            await until(lambda: set(runtime.prepares) == {sha256(module) for module in (ECHO, *BOMBS[:2])})
 
 
 async def test_jobs_of_one_module_wait_for_one_compilation(world):
@@ -199,10 +223,7 @@ async def test_modules_that_fail_cheaply_drive_out_none_that_ran_into_limits():
     assert unprepared.refuses("scripted", bomb)
 
 
-async def test_the_nodes_own_jobs_go_before_those_of_strangers(world):
-    from plasm.jobs.records import OWN
-    from plasm.jobs.turns import Turns
-
+async def test_the_nodes_own_jobs_go_before_those_of_strangers():
     turns: Turns[str] = Turns(OWN.network)
     stranger = origin_of("192.0.2.1", FakeSigner(1).peer)
     for item, origin in (("a", stranger), ("b", stranger), ("own 1", OWN), ("own 2", OWN)):
