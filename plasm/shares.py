@@ -53,6 +53,12 @@ def origin_of(ip: str | None, peer: str = "") -> Origin:
     return Origin(network=str(network), address=str(block), peer=peer)
 
 
+def _parts(origin: Origin) -> tuple[tuple[str, ...], ...]:
+    """All, the network, the address in it, the identity there: as paths."""
+    network, address, peer = origin.network, origin.address, origin.peer
+    return ((), (network,), (network, address), (network, address, peer))
+
+
 class Shares:
     """Amounts (places, bytes, …) that are held, summed for each network, address and identity."""
 
@@ -75,29 +81,31 @@ class Shares:
 
     def take(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` more."""
-        path = origin.path
-        for length in range(len(path) + 1):
-            self._held[path[:length]] = self._held.get(path[:length], 0) + amount
-            if length:
-                self._below.setdefault(path[: length - 1], {})[path[length - 1]] = None
+        for part in _parts(origin):
+            earlier = self._held.get(part)
+            if earlier is not None:
+                self._held[part] = earlier + amount
+                continue
+            self._held[part] = amount
+            if part:
+                self._below.setdefault(part[:-1], {})[part[-1]] = None
 
     def give(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` less; never less than nothing."""
-        path = origin.path
-        amount = min(amount, self._held.get(path, 0))
-        for length in range(len(path), -1, -1):
-            part = path[:length]
+        parts = _parts(origin)
+        amount = min(amount, self._held.get(parts[-1], 0))
+        for part in reversed(parts):
             left = self._held.get(part, 0) - amount
             if left > 0:
                 self._held[part] = left
                 continue
             self._held.pop(part, None)
-            if length:
-                below = self._below.get(path[: length - 1])
+            if part:
+                below = self._below.get(part[:-1])
                 if below is not None:
-                    below.pop(path[length - 1], None)
+                    below.pop(part[-1], None)
                     if not below:
-                        del self._below[path[: length - 1]]
+                        del self._below[part[:-1]]
 
     def greediest(self) -> Origin | None:
         """Who gives way first: the identity that holds most, at the address that holds most, in the network that does.

@@ -108,7 +108,7 @@ class Admission:
 
         `places` are those in the queue; the node's own user has any number.
         """
-        if origin == OWN:
+        if origin is OWN:
             return
         if not has_room(places, origin, 1, most=self.max_queue, ceiling=QUEUE_CEILING * self.max_queue):
             raise OfferRejected("QueueFull", f"{places.total} jobs are waiting, and your network has its share of them")

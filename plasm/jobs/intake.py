@@ -15,7 +15,7 @@ from plasm.jobs.endings import Endings, recording
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import INLINE_BYTES, Offer
-from plasm.jobs.queue import JobQueue, Tracked
+from plasm.jobs.queue import JobQueue, Tracked, counted
 from plasm.jobs.records import FAILED, OWN, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
 from plasm.jobs.sweeping import ModuleSweeper
 from plasm.jobs.unprepared import Unprepared
@@ -97,7 +97,7 @@ class Intake:
         module = Digest(offer.job.manifest.module_hash)
         if (why := self._unprepared.rejects(runtime, module)) is not None:
             raise OfferRejected("ModuleNotPrepared", why)
-        if origin != OWN:
+        if origin is not OWN:
             self._check_room(offer, origin)
         accepted = Accepted(
             id=identity,
@@ -170,11 +170,11 @@ class Intake:
     def _check_room(self, offer: Offer, origin: Origin) -> None:
         queue = self._queue
         # What one module needs beyond what another job has claimed for it already.
-        module = max(0, offer.module_size - queue.module_size(offer.job.manifest.module_hash))
+        module = max(0, counted(offer.module_size) - queue.module_bytes_of(offer.job.manifest.module_hash))
         incoming = offer.input_size if offer.input is None else 0
         for held, amount, ceiling, what in (
             (queue.module_bytes, module, self._bounds.modules_bytes, "modules are needed by other jobs"),
-            (queue.input_bytes, offer.input_size, self._bounds.input_bytes, "input are kept for other jobs"),
+            (queue.input_bytes, counted(offer.input_size), self._bounds.input_bytes, "input are kept for other jobs"),
             (queue.incoming_bytes, incoming, _INCOMING_BYTES, "input are on their way"),
         ):
             if amount and not has_room(held, origin, amount, most=ceiling // _UNSHARED_PART, ceiling=ceiling):

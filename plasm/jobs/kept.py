@@ -78,7 +78,7 @@ class KeptEndings:
         return None
 
     def _count(self, origin: Origin, number: int, held: int) -> None:
-        if origin == OWN:
+        if origin is OWN:
             self._own_bytes += held
         elif number > 0:
             self._number.take(origin, number)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from plasm.jobs.messages import INLINE_BYTES
 from plasm.jobs.records import OWN, QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.jobs.turns import Turns
 from plasm.ports import PeerId
@@ -64,7 +65,7 @@ class Tracked:
 
 @dataclass(eq=False)
 class _Needed:
-    """A module that jobs need: how large they say it is, and whose share it is part of."""
+    """A module that jobs need: how large they say it is, as far as that counts, and whose share it is part of."""
 
     size: int
     holder: Origin
@@ -132,12 +133,12 @@ class JobQueue:
         """The jobs that do not have all yet that they need."""
         return [tracked for tracked in self._tracked.values() if tracked.state == TRANSFERRING]
 
-    def modules(self) -> Mapping[str, int]:
-        """The modules that something here still needs, and how large they are said to be."""
-        return {module: needed.size for module, needed in self._modules.items()}
+    def modules(self) -> Collection[str]:
+        """The modules that something here still needs."""
+        return self._modules.keys()
 
-    def module_size(self, module: str) -> int:
-        """How large a module that something here needs is said to be; 0 where nothing does."""
+    def module_bytes_of(self, module: str) -> int:
+        """How much of :attr:`module_bytes` is of this module."""
         needed = self._modules.get(module)
         return needed.size if needed is not None else 0
 
@@ -147,7 +148,7 @@ class JobQueue:
         self._tracked[accepted.id] = tracked
         self._held.setdefault(accepted.client, set()).add(accepted.id)
         self._wait(accepted)
-        _take(self.input_bytes, accepted.origin, accepted.input_size)
+        _take(self.input_bytes, accepted.origin, counted(accepted.input_size))
         if tracked.state == TRANSFERRING and tracked.input is None and accepted.input_size:
             self._incoming.add(accepted.id)
             _take(self.incoming_bytes, accepted.origin, accepted.input_size)
@@ -215,7 +216,7 @@ class JobQueue:
             self._queued.remove(accepted.id)
             self._ready.remove(accepted.origin, tracked) or self._uncompiled.remove(accepted.origin, tracked)
         self._arrive(accepted)
-        _give(self.input_bytes, accepted.origin, accepted.input_size)
+        _give(self.input_bytes, accepted.origin, counted(accepted.input_size))
         self._release_module(accepted)
 
     def _is_done(self, tracked: Tracked, module: str) -> bool:
@@ -261,11 +262,14 @@ class JobQueue:
             _give(self.incoming_bytes, accepted.origin, accepted.input_size)
 
     def _need_module(self, accepted: Accepted) -> None:
-        needed = self._modules.setdefault(_module(accepted), _Needed(0, accepted.origin))
+        needed = self._modules.get(_module(accepted))
+        if needed is None:
+            needed = self._modules[_module(accepted)] = _Needed(0, accepted.origin)
         needed.users[accepted.id] = accepted.origin
-        if accepted.module_size > needed.size:
-            _take(self.module_bytes, needed.holder, accepted.module_size - needed.size)
-            needed.size = accepted.module_size
+        size = counted(accepted.module_size)
+        if size > needed.size:
+            _take(self.module_bytes, needed.holder, size - needed.size)
+            needed.size = size
 
     def _release_module(self, accepted: Accepted) -> None:
         needed = self._modules[_module(accepted)]
@@ -281,6 +285,11 @@ class JobQueue:
             needed.holder = holder
 
 
+def counted(size: int) -> int:
+    """What an input or module of `size` bytes counts: nothing where it is small, since places are bounded."""
+    return size if size > INLINE_BYTES else 0
+
+
 def _module(accepted: Accepted) -> str:
     return accepted.job.manifest.module_hash
 
@@ -290,12 +299,12 @@ def _place(origin: Origin) -> tuple[str, str]:
 
 
 def _take(shares: Shares, origin: Origin, amount: int) -> None:
-    if amount and origin != OWN:
+    if amount and origin is not OWN:
         shares.take(origin, amount)
 
 
 def _give(shares: Shares, origin: Origin, amount: int) -> None:
-    if amount and origin != OWN:
+    if amount and origin is not OWN:
         shares.give(origin, amount)
 
 

@@ -21,7 +21,7 @@ TRANSFERRING, QUEUED, RUNNING, DONE, CANCELLED, FAILED = (
 )
 UNFINISHED = (TRANSFERRING, QUEUED, RUNNING)
 OWN: Final = Origin(network="own")
-"""Of the jobs of the node's own user, which are outside of what strangers share."""
+"""Of the jobs of the node's own user, which are outside of what strangers share. There is no other object like it."""
 
 
 class JournalUnusable(PlasmError):

@@ -102,6 +102,7 @@ class Responder:
     async def handle(self, stream: Stream) -> None:
         """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
         peer = stream.peer
+        self._faults.tell()
         origin = origin_of(stream.remote_ip if isinstance(stream, Located) else None, peer)
         if self._streams[peer] >= STREAMS_PER_PEER or not has_room(
             self._shares, origin, 1, most=STREAMS, ceiling=STREAMS_CEILING

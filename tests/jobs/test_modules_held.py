@@ -18,10 +18,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_an_offer_whose_module_does_not_fit_beside_the_others_is_rejected(world):
     running = anyio.Event()
-    first, second = b"1" * 1000, b"2" * 1000
+    first, second = b"1" * 100_000, b"2" * 100_000
     with anyio.fail_after(10):
         async with (
-            world.node({first: hangs(started=running), second: hangs()}, max_modules_bytes=1500) as standing,
+            world.node({first: hangs(started=running), second: hangs()}, max_modules_bytes=150_000) as standing,
             world.client() as client,
         ):
             await client.detach(submission(first), name="x", report=ignore)
