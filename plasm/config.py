@@ -61,19 +61,24 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Whose jobs may run one after another in the same process, where a runtime's isolation is ``reused``."""
     slots: int | None = None
     """Jobs that run at once; ``None`` for as many as there are cores."""
+    compile_slots: int | None = None
+    """Modules that are compiled at once, beside the jobs that run; ``None`` for half of `slots`, two at least."""
     max_queue: int = 256
-    """Accepted jobs that wait at once."""
+    """Accepted jobs that wait at once. From there on each network gets an even share of as many, which may make up to
+    four times as many jobs in all."""
     max_per_peer: int = 64
     """Accepted jobs of one peer that wait or run at once."""
     keep_seconds: int = 86400
     """How long a result can be asked for again."""
     max_kept_bytes: int = 2**30
-    """Of all results that are kept."""
+    """Of all results that are kept: the oldest of whoever holds most make room for the next."""
     max_module_bytes: int = 64 * 2**20
     max_modules_bytes: int = 2 * 2**30
     """Of all modules that are kept."""
     max_input_bytes: int = 16 * 2**20
     """Of one job's standard input and input files together."""
+    max_waiting_input_bytes: int = 2**30
+    """Of the inputs of all jobs that have not ended."""
     max_output_bytes: int = 16 * 2**20
     """Of one job's stdout, stderr and files in ``/out`` together."""
     max_file_bytes: int = 256 * 2**20
@@ -130,6 +135,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0)) or 1
         return os.cpu_count() or 1
+
+    @property
+    def compilations(self) -> int:
+        """`compile_slots`, or half of :attr:`run_slots`, two at least: one sender's module leaves room for others'."""
+        return self.compile_slots if self.compile_slots is not None else max(2, self.run_slots // 2)
 
     @property
     def memory_mb(self) -> int:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from plasm import diskspace
 from plasm.errors import PlasmError
 
 _LOCK = "lock"
@@ -86,8 +87,11 @@ class Home:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise HomeBusy(folder, _read_pid(descriptor)) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            except OSError as error:
+                raise _cannot_use(folder / _LOCK, error) from error
             try:
                 yield
             finally:
@@ -128,6 +132,8 @@ def _own_folder(folder: Path, *, parents: bool = False) -> None:
 
 
 def _cannot_use(path: Path, error: OSError) -> HomeError:
+    if diskspace.is_full(error, path.parent):
+        return HomeError(diskspace.full(path.parent), diskspace.MEND)
     return HomeError(
         f"cannot use {path}: {error.strerror or error}", "choose another --home, or --profile private to write nothing"
     )

@@ -111,7 +111,8 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """A worker on open ports, working; what an earlier life left unfinished is queued again first."""
     folder = home.folder()
-    async with open_journal(folder / "journal.sqlite" if folder is not None else None) as journal:
+    path = folder / "journal.sqlite" if folder is not None else None
+    async with open_journal(path, max_kept_bytes=settings.max_kept_bytes) as journal:
         worker = Worker(
             node=ports.peer,
             signer=ports.signer,
@@ -122,8 +123,9 @@ async def open_worker(
             bounds=Bounds(
                 slots=settings.run_slots,
                 memory_bytes=settings.running_memory_bytes,
+                compile_slots=settings.compilations,
                 keep_seconds=settings.keep_seconds,
-                kept_bytes=settings.max_kept_bytes,
+                input_bytes=settings.max_waiting_input_bytes,
                 modules_bytes=settings.max_modules_bytes,
                 transfer_seconds=settings.transfer_seconds,
             ),

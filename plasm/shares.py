@@ -113,6 +113,11 @@ class Shares:
         ranking = self._rankings.get(path[:-1])
         return ranking.amounts.get(path[-1], 0) if ranking is not None else 0
 
+    def parts(self, *path: str) -> int:
+        """How many networks, addresses of a network or identities of an address hold something: as :meth:`of`."""
+        ranking = self._rankings.get(path)
+        return len(ranking.amounts) if ranking is not None else 0
+
     def take(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` more."""
         self._change(origin, amount)
@@ -152,6 +157,30 @@ class Shares:
         if one is None:
             return []
         return [Origin(one.network, one.address, peer) for peer in self._rankings[one.path[:-1]].most()]
+
+
+def has_room(held: Shares, origin: Origin, amount: int, *, most: int, ceiling: int) -> bool:
+    """Whether `origin` may hold `amount` more of what is promised, and so is never taken back.
+
+    Up to `most` together anyone may. From there on a network may that holds nothing yet or stays within an even share
+    of `most`; in one that does not, an address that stays within an even share of that, and at that address an identity
+    that does. Those shares overlap, since what was taken before stays taken: `ceiling`, a few times `most`, bounds them
+    all, and lower ones what addresses and identities get beyond `most`, as identities cost nothing. What is larger than
+    all bounds is held alone.
+    """
+    total = held.total
+    if not total or total + amount <= most:
+        return True
+    share = float(most)
+    beyond = ceiling - most
+    for level, room in ((1, beyond), (2, beyond // 4), (3, beyond // 8)):
+        if total + amount > most + room:
+            return False
+        part = held.of(*origin.path[:level])
+        share /= held.parts(*origin.path[: level - 1]) + (not part)
+        if part + amount <= share or (level == 1 and not part):
+            return True
+    return False
 
 
 class Places(Generic[T]):

@@ -52,6 +52,7 @@ CREATE INDEX IF NOT EXISTS peers_by_last_seen ON peers (last_seen);
 """,
     version=1,
     unusable=LedgerUnusable,
+    mend="bring a copy of it back, or use another --home: without it liars that were found are forgotten",
 )
 
 

@@ -27,6 +27,7 @@ TEMPLATE = """\
 # allow = "anyone"              # who may send jobs: "anyone", "nobody" or a list of peer IDs
 # trust = "nobody"              # whose jobs may share a process, with isolation = "reused"; like allow
 # slots = 2                     # jobs at once; as many as there are cores
+# compile_slots = 2             # modules compiled at once, beside them; half of slots, two at least
 # max_queue = 256               # accepted jobs that wait
 # max_per_peer = 64             # of them, by one peer
 # keep_seconds = 86400          # how long a result can be asked for again
@@ -34,6 +35,7 @@ TEMPLATE = """\
 # max_module_bytes = 67108864
 # max_modules_bytes = 2147483648
 # max_input_bytes = 16777216
+# max_waiting_input_bytes = 1073741824  # of all jobs that have not ended
 # max_output_bytes = 16777216
 # max_file_bytes = 268435456    # of one job, in /tmp and /out, in memory
 # max_memory_mb = 4096          # of one job; half of the memory that this node may have

@@ -71,7 +71,7 @@ async def serve_control(
     path = folder / SOCKET_NAME
     try:
         if path.is_symlink() or (path.exists() and not stat.S_ISSOCK(path.stat().st_mode)):
-            raise ControlSocketTaken(f"{path} is in the way", "move it away")
+            raise ControlSocketTaken(f"{path} is in the way, and no socket of Plasm's", "choose another --home")
         with control_address(folder) as address:
             listener = await anyio.create_unix_listener(address, mode=0o600)
     except OSError as error:

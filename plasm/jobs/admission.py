@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from plasm.jobs.manifest import InvalidJob
 from plasm.jobs.messages import Offer
+from plasm.jobs.records import OWN
 from plasm.ports import PeerId
+from plasm.shares import Origin, Shares, has_room
+
+QUEUE_CEILING: Final = 4
+"""Times the queue's length: what waits at most, once networks that hold little get in beyond that length."""
 
 
 class OfferRejected(Exception):
@@ -95,9 +101,16 @@ class Admission:
                 raise OfferRejected("InsufficientResources", f"{asked} {what} asked, {most} at most")
         return runtime
 
-    def check_load(self, client: PeerId, waiting: int, held: Mapping[PeerId, Collection[object]]) -> None:
-        """Hold the queue's length and the client's quota against their bounds. Raises :exc:`OfferRejected`."""
-        if waiting >= self.max_queue:
-            raise OfferRejected("QueueFull", f"{waiting} jobs are waiting")
+    def check_load(
+        self, client: PeerId, origin: Origin, places: Shares, held: Mapping[PeerId, Collection[object]]
+    ) -> None:
+        """Hold the queue's length and the client's quota against their bounds. Raises :exc:`OfferRejected`.
+
+        `places` are those in the queue; the node's own user has any number.
+        """
+        if origin is OWN:
+            return
+        if not has_room(places, origin, 1, most=self.max_queue, ceiling=QUEUE_CEILING * self.max_queue):
+            raise OfferRejected("QueueFull", f"{places.total} jobs are waiting, and your network has its share of them")
         if len(held.get(client, ())) >= self.max_per_peer:
             raise OfferRejected("QuotaExceeded", f"{self.max_per_peer} of your jobs are not finished")

@@ -12,7 +12,9 @@ class Bounds:
     slots: int
     memory_bytes: int
     """Of all jobs that run at once, with what their processes take beside."""
+    compile_slots: int
     keep_seconds: int
-    kept_bytes: int
+    input_bytes: int
+    """Of the inputs of all jobs that have not ended."""
     modules_bytes: int
     transfer_seconds: int

@@ -1,40 +1,39 @@
-"""A budget of bytes that many share: each takes a part when it is there, in turn, and gives it back."""
+"""A budget of bytes that strangers share: each takes a part when it is there, in turn, and gives it back."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import anyio
 
-from plasm.ports import PeerId
+from plasm.shares import Origin, Shares, has_room
 
 
 @dataclass(eq=False)
 class _Turn:
-    peer: PeerId
+    origin: Origin
     size: int
     come: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Budget:
-    """At most `most` bytes are taken at once, and by one peer at most `most_of_one` or else a single part.
+    """At most `ceiling` bytes are taken at once, or else a single part; beyond `most` networks share it evenly.
 
-    Who asked first comes first; a peer that has its share taken lets those behind it pass.
+    Who asked first comes first; whoever has its share taken lets those behind it pass.
     """
 
-    def __init__(self, most: int, most_of_one: int) -> None:
+    def __init__(self, ceiling: int, most: int) -> None:
+        self._ceiling = ceiling
         self._most = most
-        self._most_of_one = most_of_one
-        self._taken: Counter[PeerId] = Counter()
+        self._taken = Shares()
         self._waiting: list[_Turn] = []
 
     @contextlib.asynccontextmanager
-    async def part(self, peer: PeerId, size: int, seconds: float) -> AsyncIterator[None]:
+    async def part(self, origin: Origin, size: int, seconds: float) -> AsyncIterator[None]:
         """Hold `size` bytes of it. Raises :exc:`TimeoutError` where they are not free within `seconds`."""
-        turn = _Turn(peer, size)
+        turn = _Turn(origin, size)
         self._waiting.append(turn)
         self._give()
         try:
@@ -43,23 +42,18 @@ class Budget:
             yield
         finally:
             if turn.come.is_set():
-                self._taken[peer] -= size
-                if self._taken[peer] <= 0:
-                    del self._taken[peer]
+                self._taken.give(origin, size)
             else:
                 self._waiting.remove(turn)
             self._give()
 
     def _give(self) -> None:
-        taken = self._taken.total()
         for turn in list(self._waiting):
-            of_one = self._taken[turn.peer]
-            if of_one and of_one + turn.size > self._most_of_one:
-                continue
-            if taken and taken + turn.size > self._most:
+            if not has_room(self._taken, turn.origin, turn.size, most=self._most, ceiling=self._ceiling):
+                if self._taken.of(turn.origin.network):
+                    continue
                 # Passed by smaller ones for ever, a large part would never find room.
                 return
             self._waiting.remove(turn)
-            self._taken[turn.peer] += turn.size
-            taken += turn.size
+            self._taken.take(turn.origin, turn.size)
             turn.come.set()

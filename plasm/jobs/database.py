@@ -15,8 +15,8 @@ import os
 import queue
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,12 +25,19 @@ import anyio.to_thread
 import trio
 from anyio.abc import TaskStatus
 
+from plasm import diskspace
 from plasm.errors import PlasmError, ungrouped
 
 T = TypeVar("T")
 
 _PENDING = 1024
 """What is asked and not answered at once; more wait."""
+_LOG_BYTES = 4 * 2**20
+"""The write-ahead log keeps no more than this once what is in it stands in the database."""
+_FREE_PAGES = 2048
+"""Of 4 KiB each: as many stay in the file for what is written next, and as many are given back at once."""
+_INCREMENTAL = 2
+"""As ``PRAGMA auto_vacuum`` answers."""
 _CLOSE_SECONDS = 10
 """A commit of what is pending takes milliseconds; a disk that hangs for longer than this must not hold the node."""
 
@@ -44,14 +51,21 @@ class Shape:
     """SQL that makes what is not there yet."""
     version: int
     unusable: type[PlasmError]
+    mend: str
+    """What helps where it cannot be opened or read, and costs nothing of what is in it."""
+    migrations: Mapping[int, str] = field(default_factory=dict)
+    """By the version that they start from: SQL that makes the next one of it."""
+    shrinks: bool = False
+    """Whether :meth:`Database.shrink` gives room back to the disk."""
 
 
 class Database:
     """Use :func:`open_database`. Its methods raise what its shape says."""
 
-    def __init__(self, connection: sqlite3.Connection, shape: Shape) -> None:
+    def __init__(self, connection: sqlite3.Connection, shape: Shape, path: Path | None) -> None:
         self._connection = connection
         self._shape = shape
+        self._path = path
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._room = anyio.Semaphore(_PENDING, fast_acquire=True)
         self._closed = False
@@ -71,6 +85,21 @@ class Database:
         result: T = await self._ask(_Asked(query, writes=False), "read")
         return result
 
+    async def shrink(self) -> None:
+        """Give the disk back what is free in the file, but for a little, in steps between which others write."""
+
+        def step(database: sqlite3.Connection) -> bool:
+            free: int = database.execute("PRAGMA freelist_count").fetchone()[0]
+            if free <= _FREE_PAGES:
+                return False
+            # One row for each page that moved.
+            database.execute(f"PRAGMA incremental_vacuum({min(_FREE_PAGES, free - _FREE_PAGES)})").fetchall()
+            left: int = database.execute("PRAGMA freelist_count").fetchone()[0]
+            return _FREE_PAGES < left < free
+
+        while await self.write(step, statement=True):
+            pass
+
     async def _ask(self, asked: _Asked, done: str) -> Any:
         async with self._room:
             if self._closed:
@@ -80,7 +109,10 @@ class Database:
         if isinstance(asked.error, PlasmError):
             raise asked.error
         if asked.error is not None:
-            raise self._shape.unusable(f"{self._shape.name} cannot be {done}: {asked.error}") from asked.error
+            said = f"{self._shape.name} cannot be {done}: "
+            if self._path is not None and diskspace.is_full(asked.error, self._path.parent):
+                raise self._shape.unusable(said + diskspace.full(self._path.parent), diskspace.MEND) from asked.error
+            raise self._shape.unusable(f"{said}{asked.error}") from asked.error
         return asked.result
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -178,7 +210,7 @@ def _make_private(path: Path, shape: Shape) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise shape.unusable(f"{path} is not a file", "move it away")
+            raise shape.unusable(f"{path} is not a file", f"{shape.name} needs that name: choose another --home")
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
@@ -205,11 +237,26 @@ def _prepare(database: sqlite3.Connection, path: Path | None, shape: Shape) -> N
             f"{path} was written by a newer Plasm (format {version})", "upgrade, or use another --home"
         )
     # Not before: a database of a newer form is left as it is.
+    if shape.shrinks:
+        # Before anything is written: later it takes a vacuum.
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if path is not None:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    if shape.shrinks and database.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+        # Where there is no room for a second copy now there may be at the next start.
+        with contextlib.suppress(sqlite3.OperationalError):
+            database.execute("VACUUM")
     database.execute("PRAGMA temp_store = MEMORY")
-    database.executescript(f"{shape.schema}\nPRAGMA user_version = {shape.version};")
+    steps = [shape.migrations[step] for step in range(version, shape.version) if step in shape.migrations and version]
+    script = "\n".join((*steps, shape.schema, f"PRAGMA user_version = {shape.version};"))
+    try:
+        database.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+    except BaseException:
+        if database.in_transaction:
+            database.rollback()
+        raise
 
 
 @contextlib.asynccontextmanager
@@ -218,8 +265,10 @@ async def open_database(path: Path | None, shape: Shape) -> AsyncIterator[Databa
     try:
         connection = await anyio.to_thread.run_sync(_connect, path, shape)
     except (sqlite3.Error, OSError) as error:
-        raise shape.unusable(f"{path} cannot be opened: {error}", "move it away") from error
-    database = Database(connection, shape)
+        if path is not None and diskspace.is_full(error, path.parent):
+            raise shape.unusable(diskspace.full(path.parent), diskspace.MEND) from error
+        raise shape.unusable(f"{path} cannot be opened: {error}", shape.mend) from error
+    database = Database(connection, shape, path)
     with ungrouped():
         async with anyio.create_task_group() as tasks:
             await tasks.start(database.run)

@@ -6,8 +6,6 @@ import datetime
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-import anyio
-
 from plasm.jobs.manifest import digest_bytes
 from plasm.jobs.modules import read_module
 from plasm.jobs.receipt import ReceiptRefused, make_statement, outputs_of, sign_receipt
@@ -35,8 +33,12 @@ MOST_ATTEMPTS = 3
 """A job that took the node or its cell down this often is not tried again."""
 
 
+class ModuleDropped(Exception):
+    """The compiled module left a cache that has its bounds before the job could run, which is nobody's failure."""
+
+
 class Executor:
-    """Runs accepted jobs and signs what came of them."""
+    """Compiles the modules of accepted jobs, runs them and signs what came of them."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Executor:
         stores: Sequence[Store],
         log: logging.Logger,
         module_bytes: int,
+        unprepared: Unprepared,
         trusts: Callable[[PeerId], bool] = lambda client: False,
     ) -> None:
         self._node = node
@@ -58,28 +61,53 @@ class Executor:
         self._log = log
         self._module_bytes = module_bytes
         self._trusts = trusts
-        self._preparing: dict[tuple[str, str], anyio.Lock] = {}
-        self._unprepared = Unprepared(MOST_ATTEMPTS)
+        self._unprepared = unprepared
 
-    async def execute(self, accepted: Accepted, data: bytes, attempt: int, moved: Callable[[str], None]) -> Ending:
+    def is_ready(self, accepted: Accepted) -> bool:
+        """Whether the job can run, or be answered, without compiling its module first."""
+        runtime = self._runtimes.get(accepted.runtime)
+        module = Digest(accepted.job.manifest.module_hash)
+        return runtime is None or runtime.prepared(module) or self._unprepared.refuses(accepted.runtime, module)
+
+    async def prepare(self, accepted: Accepted, attempt: int) -> Ending | None:
+        """Compile the job's module; how the job ends where that fails. `attempt` as for :meth:`execute`."""
+        started = datetime.datetime.now(datetime.UTC)
+        try:
+            runtime = self._runtimes[accepted.runtime]
+            while attempt <= MOST_ATTEMPTS:
+                try:
+                    await self._prepare(runtime, accepted)
+                    return None
+                except RuntimeFailed as error:
+                    module = Digest(accepted.job.manifest.module_hash)
+                    if attempt == MOST_ATTEMPTS or self._unprepared.refuses(accepted.runtime, module):
+                        raise
+                    attempt += 1
+                    self._log.warning("job %s: attempt %d follows: %s", accepted.id, attempt, error)
+            return self._signed(accepted, runtime, _given_up(), started)
+        except NotRunnable as error:
+            return self._signed(accepted, runtime, Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error)), started)
+        except (NotPrepared, NotStored, RuntimeFailed, StoreError) as error:
+            return _failed(error)
+
+    async def execute(self, accepted: Accepted, data: bytes, attempt: int) -> Ending:
         """Run the job, whose input is `data`; `attempt` counts from 1 and goes on from earlier lives of the node.
 
-        Cancelling stops the run. `moved` hears ``compiling`` and ``running``.
+        Cancelling stops the run. Raises :exc:`ModuleDropped` where its module has to be compiled again.
         """
         runtime = self._runtimes.get(accepted.runtime)
         if runtime is None:
             return Ending(state=FAILED, detail=f"the runtime {accepted.runtime} is no longer here")
         started = datetime.datetime.now(datetime.UTC)
         if attempt > MOST_ATTEMPTS:
-            outcome = Outcome(verdict=Verdict.CELL_DIED, detail=f"given up after {MOST_ATTEMPTS} attempts")
+            outcome = _given_up()
         else:
             try:
-                outcome = await self._attempt(runtime, accepted, data, attempt, moved)
-            except NotStored:
-                # Its store has bounds of its own, and drops what it likes.
-                return Ending(state=FAILED, detail="its module is no longer stored on this node: offer it again")
+                outcome = await self._attempt(runtime, accepted, data, attempt)
+            except NotRunnable as error:
+                outcome = Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             except (NotPrepared, RuntimeFailed, StoreError) as error:
-                return Ending(state=FAILED, detail=str(error)[:500])
+                return _failed(error)
         return self._signed(accepted, runtime, outcome, started)
 
     def _signed(self, accepted: Accepted, runtime: Runtime, outcome: Outcome, started: datetime.datetime) -> Ending:
@@ -109,9 +137,7 @@ class Executor:
             detail=outcome.detail[:500],
         )
 
-    async def _attempt(
-        self, runtime: Runtime, accepted: Accepted, data: bytes, attempt: int, moved: Callable[[str], None]
-    ) -> Outcome:
+    async def _attempt(self, runtime: Runtime, accepted: Accepted, data: bytes, attempt: int) -> Outcome:
         job = accepted.job
         stdin, files = job.split_input(data)
         invocation = Invocation(
@@ -125,52 +151,50 @@ class Executor:
             capabilities=frozenset(job.manifest.capabilities),
             trusted=self._trusts(accepted.client),
         )
-        dropped = False
         while True:
             problem: RuntimeFailed | None = None
+            if not runtime.prepared(invocation.module):
+                self._unprepared.check(accepted.runtime, invocation.module)
+                raise ModuleDropped
             try:
-                if not runtime.prepared(invocation.module):
-                    moved("compiling")
-                    await self._prepare(runtime, accepted)
-                moved("running")
                 outcome = await runtime.run(invocation)
                 if outcome.verdict is not Verdict.CELL_DIED or attempt >= MOST_ATTEMPTS:
                     return outcome
-            except NotRunnable as error:
-                return Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             except KeyError:
-                if not dropped:
-                    # It left a cache that has its bounds, which is nobody's failure: it is compiled again.
-                    dropped = True
-                    continue
-                problem = RuntimeFailed("the compiled module was dropped before it could run")
+                raise ModuleDropped from None
             except RuntimeFailed as error:
                 problem = error
-            last = attempt >= MOST_ATTEMPTS or self._unprepared.refuses(accepted.runtime, invocation.module)
-            if problem is not None and last:
-                raise problem
+                if attempt >= MOST_ATTEMPTS:
+                    raise
             attempt += 1
             self._log.warning("job %s: attempt %d follows: %s", accepted.id, attempt, problem or "the cell died")
 
     async def _prepare(self, runtime: Runtime, accepted: Accepted) -> None:
         digest = Digest(accepted.job.manifest.module_hash)
-        key = (accepted.runtime, digest)
-        lock = self._preparing.setdefault(key, anyio.Lock())
+        if runtime.prepared(digest):
+            return
+        self._unprepared.check(accepted.runtime, digest)
+        most = accepted.module_size or self._module_bytes
+        module = await read_module(self._stores, digest, most, self._log)
         try:
-            async with lock:
-                if not runtime.prepared(digest):
-                    self._unprepared.check(accepted.runtime, digest)
-                    most = accepted.module_size or self._module_bytes
-                    module = await read_module(self._stores, digest, most, self._log)
-                    try:
-                        if accepted.client == self._node and isinstance(runtime, Patient):
-                            await runtime.prepare_own(digest, module)
-                        else:
-                            await runtime.prepare(digest, module)
-                    except (NotRunnable, RuntimeFailed) as error:
-                        self._unprepared.failed(accepted.runtime, digest, error)
-                        raise
-                    self._unprepared.prepared(accepted.runtime, digest)
-        finally:
-            if not lock.statistics().tasks_waiting and not lock.locked():
-                self._preparing.pop(key, None)
+            if accepted.client == self._node and isinstance(runtime, Patient):
+                await runtime.prepare_own(digest, module)
+            else:
+                await runtime.prepare(digest, module)
+        except (NotRunnable, NotPrepared, RuntimeFailed) as error:
+            self._unprepared.failed(accepted.runtime, digest, error)
+            raise
+        self._unprepared.prepared(accepted.runtime, digest)
+
+
+def _given_up() -> Outcome:
+    return Outcome(verdict=Verdict.CELL_DIED, detail=f"given up after {MOST_ATTEMPTS} attempts")
+
+
+def _failed(error: NotPrepared | RuntimeFailed | StoreError) -> Ending:
+    if isinstance(error, NotPrepared):
+        return Ending(state=FAILED, reason="ModuleNotPrepared", detail=str(error)[:500])
+    if isinstance(error, NotStored):
+        # Its store has bounds of its own, and drops what it likes.
+        return Ending(state=FAILED, detail="its module is no longer stored on this node: offer it again")
+    return Ending(state=FAILED, detail=str(error)[:500])

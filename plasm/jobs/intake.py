@@ -15,17 +15,19 @@ from plasm.jobs.endings import Endings, recording
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import INLINE_BYTES, Offer
-from plasm.jobs.queue import JobQueue, Tracked
-from plasm.jobs.records import FAILED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
+from plasm.jobs.queue import JobQueue, Tracked, counted
+from plasm.jobs.records import FAILED, OWN, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
 from plasm.jobs.sweeping import ModuleSweeper
+from plasm.jobs.unprepared import Unprepared
 from plasm.ports import Digest, PeerId, Runtime, Store, StoreError, StoreWriter, TooLarge
+from plasm.shares import Origin, has_room
 
 AT_ONCE_SECONDS = 0.02
 """A job that ends within this is written to the journal once, with its end, and answered in one message."""
 _INCOMING_BYTES = 256 * 2**20
 """Of the inputs that are being received, which are in memory until they are whole."""
-_INCOMING_BYTES_OF_ONE = 64 * 2**20
-"""Of one client's, unless it is a single input."""
+_UNSHARED_PART = 4
+"""The first quarter of each bound in bytes anyone may take; networks share evenly what is promised beyond that."""
 
 
 class Intake:
@@ -42,6 +44,7 @@ class Intake:
         runtimes: Mapping[str, Runtime],
         stores: Sequence[Store],
         sweeper: ModuleSweeper,
+        unprepared: Unprepared,
     ) -> None:
         self._queue = queue
         self._journal = journal
@@ -51,11 +54,16 @@ class Intake:
         self._runtimes = runtimes
         self._stores = stores
         self._sweeper = sweeper
+        self._unprepared = unprepared
         self.closed = False
         """Whether nothing new is taken any longer."""
 
-    async def accept(self, offer: Offer, client: PeerId) -> tuple[Tracked | Ending, str, tuple[str, ...]]:
+    async def accept(
+        self, offer: Offer, client: PeerId, origin: Origin
+    ) -> tuple[Tracked | Ending, str, tuple[str, ...]]:
         """Accept the offer, or find the job that it repeats: what to wait for, its id, and what is still needed.
+
+        `origin` is where `client` is connected from, or :data:`~plasm.jobs.records.OWN`.
 
         Once this returns the job is in the journal. Raises :exc:`OfferRejected` or :exc:`JournalUnusable`.
         """
@@ -65,7 +73,7 @@ class Intake:
         tracked = self._queue.get(identity)
         if tracked is None:
             try:
-                tracked = await self._accept_new(offer, client, identity, runtime)
+                tracked = await self._accept_new(offer, client, origin, identity, runtime)
             except OfferRejected:
                 # What ended is answered all the same, however much waits here.
                 ending = await self._journal.ending(identity, INLINE_BYTES)
@@ -82,19 +90,19 @@ class Intake:
             await self.supplied(tracked, offer.input)
         return tracked, identity, needs
 
-    async def _accept_new(self, offer: Offer, client: PeerId, identity: str, runtime: str) -> Tracked:
+    async def _accept_new(self, offer: Offer, client: PeerId, origin: Origin, identity: str, runtime: str) -> Tracked:
         if self.closed:
             raise OfferRejected("ShuttingDown", "this node is stopping")
-        self._admission.check_load(client, self._queue.waiting, self._queue.held)
-        self._check_modules(offer)
-        if offer.input is None and offer.input_size:
-            if self._queue.incoming_bytes() + offer.input_size > _INCOMING_BYTES:
-                raise OfferRejected("QueueFull", "as much input as fits is on its way")
-            if self._queue.incoming_bytes(client) + offer.input_size > max(_INCOMING_BYTES_OF_ONE, offer.input_size):
-                raise OfferRejected("QuotaExceeded", "as much of your input as fits is on its way")
+        self._admission.check_load(client, origin, self._queue.places, self._queue.held)
+        module = Digest(offer.job.manifest.module_hash)
+        if (why := self._unprepared.rejects(runtime, module)) is not None:
+            raise OfferRejected("ModuleNotPrepared", why)
+        if origin is not OWN:
+            self._check_room(offer, origin)
         accepted = Accepted(
             id=identity,
             client=client,
+            origin=origin,
             nonce=offer.nonce,
             job=offer.job,
             digest=Digest(offer.digest),
@@ -128,14 +136,14 @@ class Intake:
 
     def _may_run_first(self, accepted: Accepted) -> bool:
         return (
-            self._queue.queued < self._bounds.slots
+            self._queue.ready < self._bounds.slots
             and self._runtimes[accepted.runtime].prepared(Digest(accepted.job.manifest.module_hash))
             and not self._journal.knows(accepted.id)
         )
 
     async def _run_first(self, tracked: Tracked) -> None:
         """Have the job run, and record it when it has ended or takes long: nobody is promised anything until then."""
-        self._queue.push(tracked)
+        self._queue.push(tracked, ready=True)
         with anyio.move_on_after(AT_ONCE_SECONDS):
             await tracked.recorded.wait()
         if not tracked.journaled:
@@ -159,13 +167,20 @@ class Intake:
         tracked.end(ending)
         tracked.scope.cancel()
 
-    def _check_modules(self, offer: Offer) -> None:
-        modules = self._queue.modules()
-        module = offer.job.manifest.module_hash
-        modules[module] = max(offer.module_size, modules.get(module, 0))
-        # What one job alone needs is the affair of the bound on a module.
-        if len(modules) > 1 and sum(modules.values()) > self._bounds.modules_bytes:
-            raise OfferRejected("QueueFull", "as many modules as fit are needed by other jobs")
+    def _check_room(self, offer: Offer, origin: Origin) -> None:
+        queue = self._queue
+        # What one module needs beyond what another job has claimed for it already.
+        module = max(0, counted(offer.module_size) - queue.module_bytes_of(offer.job.manifest.module_hash))
+        incoming = offer.input_size if offer.input is None else 0
+        for held, amount, ceiling, what in (
+            (queue.module_bytes, module, self._bounds.modules_bytes, "modules are needed by other jobs"),
+            (queue.input_bytes, counted(offer.input_size), self._bounds.input_bytes, "input are kept for other jobs"),
+            (queue.incoming_bytes, incoming, _INCOMING_BYTES, "input are on their way"),
+        ):
+            if amount and not has_room(held, origin, amount, most=ceiling // _UNSHARED_PART, ceiling=ceiling):
+                raise OfferRejected(
+                    "QueueFull", f"{held.total} bytes of {what}, and your network has its share of them"
+                )
 
     async def _needs(self, offer: Offer, runtime: str) -> tuple[str, ...]:
         module = Digest(offer.job.manifest.module_hash)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 import anyio
 
-from plasm.jobs.records import QUEUED, TRANSFERRING, Accepted, Ending
+from plasm.jobs.messages import INLINE_BYTES
+from plasm.jobs.records import OWN, QUEUED, TRANSFERRING, Accepted, Ending
+from plasm.jobs.turns import Turns
 from plasm.ports import PeerId
+from plasm.shares import Origin, Shares
 
 
 class Tracked:
@@ -22,8 +26,12 @@ class Tracked:
         self.ahead = 0
         self.ending: Ending | None = None
         self.scope = anyio.CancelScope()
-        """Cancelling it stops the run."""
+        """Cancelling it stops the run, or the compilation of the job's module."""
+        self.since = anyio.current_time()
+        """When it was accepted, or read from the journal of an earlier life."""
         self.cancelled = False
+        self.dropped = False
+        """Whether its compiled module was dropped before it could run, once."""
         self.supplied = False
         """Whether all that it needs has arrived and is being recorded, or has been."""
         self.transfer: anyio.CancelScope | None = None
@@ -55,114 +63,265 @@ class Tracked:
         await self._changed.wait()
 
 
-class JobQueue:
-    """Jobs of one node that have not ended. First come first served for each client, clients in turn."""
+@dataclass(eq=False)
+class _Needed:
+    """A module that jobs need: how large they say it is, as far as that counts, and whose share it is part of."""
 
-    def __init__(self) -> None:
+    size: int
+    holder: Origin
+    users: dict[str, Origin] = field(default_factory=dict)
+    slow: bool = False
+    """Whether compiling it was given up once for taking long."""
+
+
+class JobQueue:
+    """Jobs of one node that have not ended, and what each origin holds of what they share.
+
+    Those that wait are served networks in turn, then addresses, then identities, and first come first served there.
+    Ready ones wait for a run slot; those of which `is_ready` is false first wait for their module to be compiled.
+    """
+
+    def __init__(self, is_ready: Callable[[Accepted], bool] = lambda accepted: True, slow_slots: int = 1) -> None:
+        """At most `slow_slots` modules that take long are compiled at once."""
+        self._is_ready = is_ready
+        self._slow_slots = slow_slots
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
-        self._waiting: dict[PeerId, deque[Tracked]] = {}
+        self._ready: Turns[Tracked] = Turns(OWN.network)
+        self._uncompiled: Turns[Tracked] = Turns(OWN.network)
+        self._compiling: dict[str, Tracked] = {}
         self._poppers: deque[anyio.Event] = deque()
+        self._compilers: deque[anyio.Event] = deque()
+        self._queued: set[str] = set()
+        self._waiting: set[str] = set()
+        self._incoming: set[str] = set()
+        self._modules: dict[str, _Needed] = {}
+        self.places = Shares()
+        """Jobs that run when a slot is free, or whose transfer is not finished."""
+        self.input_bytes = Shares()
+        """Of the inputs of all jobs here."""
+        self.incoming_bytes = Shares()
+        """Of the inputs that are not all there yet, as large as their senders said."""
+        self.module_bytes = Shares()
+        """Of the modules that jobs here need; each is part of the share of whoever brought the first of its jobs."""
 
     @property
-    def held(self) -> dict[PeerId, set[str]]:
+    def held(self) -> Mapping[PeerId, Collection[str]]:
         """The ids of what each client has not seen the end of."""
         return self._held
 
     @property
     def waiting(self) -> int:
         """Jobs that run when a slot is free, and those whose transfer is not finished."""
-        transferring = sum(tracked.state == TRANSFERRING for tracked in self._tracked.values())
-        return transferring + self.queued
+        return len(self._waiting)
 
-    def incoming_bytes(self, client: PeerId | None = None) -> int:
-        """Of the inputs that are not all there yet, as large as their senders said; of one client or of all."""
-        return sum(
-            tracked.accepted.input_size
-            for tracked in self._tracked.values()
-            if tracked.state == TRANSFERRING
-            and tracked.input is None
-            and (client is None or tracked.accepted.client == client)
-        )
+    @property
+    def queued(self) -> int:
+        """Jobs that have all that they need and wait for a slot."""
+        return len(self._queued)
+
+    @property
+    def ready(self) -> int:
+        """Of those the ones whose module is compiled."""
+        return len(self._ready)
 
     def get(self, job_id: str) -> Tracked | None:
         """The job, as long as it has not ended."""
         return self._tracked.get(job_id)
 
-    def modules(self) -> dict[str, int]:
-        """The modules that something here still needs, and how large they are said to be."""
-        sizes: dict[str, int] = {}
-        for tracked in self._tracked.values():
-            module = tracked.accepted.job.manifest.module_hash
-            sizes[module] = max(sizes.get(module, 0), tracked.accepted.module_size)
-        return sizes
+    def transferring(self) -> list[Tracked]:
+        """The jobs that do not have all yet that they need."""
+        return [tracked for tracked in self._tracked.values() if tracked.state == TRANSFERRING]
+
+    def modules(self) -> Collection[str]:
+        """The modules that something here still needs."""
+        return self._modules.keys()
+
+    def module_bytes_of(self, module: str) -> int:
+        """How much of :attr:`module_bytes` is of this module."""
+        needed = self._modules.get(module)
+        return needed.size if needed is not None else 0
 
     def track(self, tracked: Tracked) -> None:
         """Hold an accepted job."""
         accepted = tracked.accepted
         self._tracked[accepted.id] = tracked
         self._held.setdefault(accepted.client, set()).add(accepted.id)
+        self._wait(accepted)
+        _take(self.input_bytes, accepted.origin, counted(accepted.input_size))
+        if tracked.state == TRANSFERRING and tracked.input is None and accepted.input_size:
+            self._incoming.add(accepted.id)
+            _take(self.incoming_bytes, accepted.origin, accepted.input_size)
+        self._need_module(accepted)
 
-    @property
-    def queued(self) -> int:
-        """Jobs that have all that they need and wait for a slot."""
-        return sum(len(jobs) for jobs in self._waiting.values())
-
-    def push(self, tracked: Tracked) -> None:
-        """The job has all that it needs: it waits for a slot, or goes on waiting."""
-        if tracked in self._waiting.get(tracked.accepted.client, ()):
+    def push(self, tracked: Tracked, *, ready: bool | None = None) -> None:
+        """The job has all that it needs: it waits for a slot, or goes on waiting. `ready` says what is known of it."""
+        accepted = tracked.accepted
+        if accepted.id not in self._tracked or accepted.id in self._queued:
             return
+        self._arrive(accepted)
+        self._wait(accepted)
         tracked.move(QUEUED, ahead=self.queued)
-        self._waiting.setdefault(tracked.accepted.client, deque()).append(tracked)
-        self._wake_one()
+        self._queued.add(accepted.id)
+        if self._is_ready(accepted) if ready is None else ready:
+            self._ready.push(accepted.origin, tracked)
+            _wake_one(self._poppers)
+        else:
+            self._uncompiled.push(accepted.origin, tracked)
+            _wake_one(self._compilers)
 
     async def pop(self) -> Tracked:
         """The next job to run."""
-        while not self._waiting:
-            woken = anyio.Event()
-            self._poppers.append(woken)
-            try:
-                await woken.wait()
-            except BaseException:
-                if woken.is_set():
-                    # What it was woken for is there for another.
-                    self._wake_one()
-                else:
-                    self._poppers.remove(woken)
-                raise
-        client, jobs = next(iter(self._waiting.items()))
-        tracked = jobs.popleft()
-        del self._waiting[client]
-        if jobs:
-            self._waiting[client] = jobs
-        for position, later in enumerate(self._in_turn()):
-            if later.ahead != position:
-                later.move(QUEUED, ahead=position)
+        while (tracked := self._ready.pop()) is None:
+            await _woken(self._poppers)
+        self._queued.remove(tracked.accepted.id)
+        self._stop_waiting(tracked.accepted)
+        self._tell_places()
         return tracked
 
-    def _wake_one(self) -> None:
-        if self._poppers:
-            self._poppers.popleft().set()
+    async def pop_uncompiled(self) -> Tracked:
+        """The next job whose module is to be compiled; :meth:`compiled` follows.
+
+        Each address has one module compiled at a time, and one beside it that takes long, so that it never has all
+        slots; and no module twice at once.
+        """
+        while (tracked := self._uncompiled.pop(self._may_compile)) is None:
+            await _woken(self._compilers)
+        self._queued.remove(tracked.accepted.id)
+        self._compiling[tracked.accepted.id] = tracked
+        self._tell_places()
+        return tracked
+
+    def compiled(self, tracked: Tracked) -> None:
+        """What :meth:`pop_uncompiled` gave is compiled, or will not be: jobs of the same module go on with that."""
+        del self._compiling[tracked.accepted.id]
+        module = _module(tracked.accepted)
+        while (same := self._uncompiled.pop(lambda other: self._is_done(other, module))) is not None:
+            self._ready.push(same.accepted.origin, same)
+            _wake_one(self._poppers)
+        for _ in range(len(self._uncompiled)):
+            _wake_one(self._compilers)
 
     def forget(self, tracked: Tracked) -> None:
         """The job has ended or is given up."""
         accepted = tracked.accepted
-        self._tracked.pop(accepted.id, None)
-        ids = self._held.get(accepted.client)
-        if ids is not None:
-            ids.discard(accepted.id)
-            if not ids:
-                del self._held[accepted.client]
-        jobs = self._waiting.get(accepted.client)
-        if jobs is not None and tracked in jobs:
-            jobs.remove(tracked)
-            if not jobs:
-                del self._waiting[accepted.client]
+        if self._tracked.pop(accepted.id, None) is None:
+            return
+        ids = self._held[accepted.client]
+        ids.discard(accepted.id)
+        if not ids:
+            del self._held[accepted.client]
+        self._stop_waiting(accepted)
+        if accepted.id in self._queued:
+            self._queued.remove(accepted.id)
+            self._ready.remove(accepted.origin, tracked) or self._uncompiled.remove(accepted.origin, tracked)
+        self._arrive(accepted)
+        _give(self.input_bytes, accepted.origin, counted(accepted.input_size))
+        self._release_module(accepted)
 
-    def _in_turn(self) -> Iterable[Tracked]:
-        rounds = max((len(jobs) for jobs in self._waiting.values()), default=0)
-        queues = [list(jobs) for jobs in self._waiting.values()]
-        for turn in range(rounds):
-            for jobs in queues:
-                if turn < len(jobs):
-                    yield jobs[turn]
+    def _is_done(self, tracked: Tracked, module: str) -> bool:
+        return _module(tracked.accepted) == module and self._is_ready(tracked.accepted)
+
+    def is_slow(self, tracked: Tracked) -> bool:
+        """Whether compiling the job's module was given up once for taking long."""
+        return self._modules[_module(tracked.accepted)].slow
+
+    def give_way(self, tracked: Tracked) -> None:
+        """Compiling the job's module takes long: it is begun anew where it keeps none from those that do not."""
+        self._modules[_module(tracked.accepted)].slow = True
+
+    def _may_compile(self, tracked: Tracked) -> bool:
+        module, place, slow = _module(tracked.accepted), _place(tracked.accepted.origin), self.is_slow(tracked)
+        alike = [other for other in self._compiling.values() if self.is_slow(other) == slow]
+        return (
+            all(_module(other.accepted) != module for other in self._compiling.values())
+            and all(_place(other.accepted.origin) != place for other in alike)
+            and not (slow and len(alike) >= self._slow_slots)
+        )
+
+    def _tell_places(self) -> None:
+        for turns in (self._ready, self._uncompiled):
+            if turns:
+                for position, later in enumerate(turns):
+                    if later.ahead != position:
+                        later.move(QUEUED, ahead=position)
+
+    def _wait(self, accepted: Accepted) -> None:
+        if accepted.id not in self._waiting:
+            self._waiting.add(accepted.id)
+            _take(self.places, accepted.origin, 1)
+
+    def _stop_waiting(self, accepted: Accepted) -> None:
+        if accepted.id in self._waiting:
+            self._waiting.remove(accepted.id)
+            _give(self.places, accepted.origin, 1)
+
+    def _arrive(self, accepted: Accepted) -> None:
+        if accepted.id in self._incoming:
+            self._incoming.remove(accepted.id)
+            _give(self.incoming_bytes, accepted.origin, accepted.input_size)
+
+    def _need_module(self, accepted: Accepted) -> None:
+        needed = self._modules.get(_module(accepted))
+        if needed is None:
+            needed = self._modules[_module(accepted)] = _Needed(0, accepted.origin)
+        needed.users[accepted.id] = accepted.origin
+        size = counted(accepted.module_size)
+        if size > needed.size:
+            _take(self.module_bytes, needed.holder, size - needed.size)
+            needed.size = size
+
+    def _release_module(self, accepted: Accepted) -> None:
+        needed = self._modules[_module(accepted)]
+        del needed.users[accepted.id]
+        holder = next(iter(needed.users.values()), None)
+        if holder == needed.holder:
+            return
+        _give(self.module_bytes, needed.holder, needed.size)
+        if holder is None:
+            del self._modules[_module(accepted)]
+        else:
+            _take(self.module_bytes, holder, needed.size)
+            needed.holder = holder
+
+
+def counted(size: int) -> int:
+    """What an input or module of `size` bytes counts: nothing where it is small, since places are bounded."""
+    return size if size > INLINE_BYTES else 0
+
+
+def _module(accepted: Accepted) -> str:
+    return accepted.job.manifest.module_hash
+
+
+def _place(origin: Origin) -> tuple[str, str]:
+    return (origin.network, origin.address)
+
+
+def _take(shares: Shares, origin: Origin, amount: int) -> None:
+    if amount and origin is not OWN:
+        shares.take(origin, amount)
+
+
+def _give(shares: Shares, origin: Origin, amount: int) -> None:
+    if amount and origin is not OWN:
+        shares.give(origin, amount)
+
+
+def _wake_one(events: deque[anyio.Event]) -> None:
+    if events:
+        events.popleft().set()
+
+
+async def _woken(events: deque[anyio.Event]) -> None:
+    woken = anyio.Event()
+    events.append(woken)
+    try:
+        await woken.wait()
+    except BaseException:
+        if woken.is_set():
+            # What it was woken for is there for another.
+            _wake_one(events)
+        else:
+            events.remove(woken)
+        raise

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from plasm.errors import PlasmError
 from plasm.jobs.manifest import Job
 from plasm.ports import Digest, PeerId
+from plasm.shares import Origin
 
 TRANSFERRING, QUEUED, RUNNING, DONE, CANCELLED, FAILED = (
     "transferring",
@@ -18,6 +20,8 @@ TRANSFERRING, QUEUED, RUNNING, DONE, CANCELLED, FAILED = (
     "failed",
 )
 UNFINISHED = (TRANSFERRING, QUEUED, RUNNING)
+OWN: Final = Origin(network="own")
+"""Of the jobs of the node's own user, which are outside of what strangers share. There is no other object like it."""
 
 
 class JournalUnusable(PlasmError):
@@ -30,6 +34,8 @@ class Accepted:
 
     id: str
     client: PeerId
+    origin: Origin
+    """Where the client was connected from when it offered the job."""
     nonce: bytes
     job: Job
     digest: Digest
@@ -52,6 +58,8 @@ class Ending:
     """By their names (:mod:`plasm.jobs.outputs`)."""
     receipt: bytes = field(default=b"", repr=False)
     detail: str = ""
+    reason: str = ""
+    """Of one that failed: why, as the ``reason`` of a ``failed`` message; empty for ``NodeFailed``."""
     left_out: int = 0
     """Bytes of outputs that are in the journal and not here."""
 

@@ -14,7 +14,7 @@ MENDS: Final[Mapping[str, str]] = {
     "NotAllowed": "ask its operator to list your peer ID ([node] allow in its configuration; plasm key show prints it)",
     "QuotaExceeded": "wait for your jobs there to end or cancel them (plasm jobs), or name another node",
     "ShuttingDown": "try again when it is back, or name another node",
+    "ModuleNotPrepared": "name a node that compiles more: its operator sets how much time and memory that may take",
     "ModuleNotFound": "give the module as a file, or name a node with a store that has it",
-    "ModuleNotPrepared": "name a node that takes more time and memory to compile, or give it a smaller module",
 }
 """For each of :data:`plasm.jobs.messages.REASONS`."""

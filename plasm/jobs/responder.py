@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import anyio
 
 from plasm.errors import one_line
+from plasm.faultlog import FaultLog
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.budget import Budget
 from plasm.jobs.framing import FrameError, FrameReader
@@ -39,7 +40,8 @@ from plasm.jobs.outputs import joined, table_of
 from plasm.jobs.queue import Tracked
 from plasm.jobs.records import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.worker import Worker
-from plasm.ports import PeerId, StoreError, Stream, StreamBroken
+from plasm.ports import Located, PeerId, StoreError, Stream, StreamBroken
+from plasm.shares import Origin, Shares, has_room, origin_of
 
 IDLE_SECONDS = 120
 """A kept stream on which nothing is asked, or half a message and silence, is closed after this."""
@@ -53,12 +55,14 @@ QUIET_SECONDS = 0.05
 """A job that ends within this is answered without any progress message."""
 RESULTS_BYTES = 256 * 2**20
 """Of the results that are being sent and are in memory until they are."""
-RESULTS_BYTES_OF_ONE = 64 * 2**20
-"""Of one peer's, unless it is a single result."""
+RESULTS_BYTES_UNSHARED = 64 * 2**20
+"""Up to this anyone has results sent; beyond it networks share evenly."""
 TURN_SECONDS = 20
 """How long a result waits for its part of that: less than the silence after which a client gives up."""
 STREAMS_PER_PEER = 32
 STREAMS = 512
+"""Up to as many anyone may open; beyond that networks share them evenly."""
+STREAMS_CEILING = 2048
 
 
 class Responder:
@@ -68,8 +72,11 @@ class Responder:
         self._worker = worker
         self._software = software
         self._log = log
+        self._faults = FaultLog(log)
         self._streams: Counter[PeerId] = Counter()
-        self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_OF_ONE)
+        self._shares = Shares()
+        """Of the streams."""
+        self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_UNSHARED)
         self._owed: dict[object, Tracked | Ending | None] = {}
         self._answered: anyio.Event | None = None
 
@@ -95,20 +102,25 @@ class Responder:
     async def handle(self, stream: Stream) -> None:
         """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
         peer = stream.peer
-        if self._streams[peer] >= STREAMS_PER_PEER or self._streams.total() >= STREAMS:
-            self._log.warning("%s: too many streams at once", peer)
+        self._faults.tell()
+        origin = origin_of(stream.remote_ip if isinstance(stream, Located) else None, peer)
+        if self._streams[peer] >= STREAMS_PER_PEER or not has_room(
+            self._shares, origin, 1, most=STREAMS, ceiling=STREAMS_CEILING
+        ):
+            self._faults.add(peer, "too many streams at once", f"{self._streams[peer]} are open")
             await stream.reset()
             return
         self._streams[peer] += 1
+        self._shares.take(origin)
         try:
-            await self._converse(stream)
+            await self._converse(stream, origin)
         except (FrameError, ProtocolViolation) as error:
-            self._log.warning("%s: %s", peer, error)
+            self._faults.add(peer, "broke the protocol", error)
             await stream.reset()
         except UnsupportedVersion:
             await self._send(stream, Unsupported())
         except TimeoutError:
-            self._log.info("%s: silent, or does not read", peer)
+            self._faults.add(peer, "silent, or does not read", "its stream is closed", level=logging.INFO)
             await stream.reset()
         except StreamBroken:
             self._log.debug("%s: the stream broke", peer)
@@ -116,8 +128,9 @@ class Responder:
             self._streams[peer] -= 1
             if not self._streams[peer]:
                 del self._streams[peer]
+            self._shares.give(origin)
 
-    async def _converse(self, stream: Stream) -> None:
+    async def _converse(self, stream: Stream, origin: Origin) -> None:
         reader = FrameReader(stream)
         while True:
             if (body := reader.ready()) is None:
@@ -126,15 +139,15 @@ class Responder:
             if body is None:
                 return
             try:
-                await self._answer(stream, reader, decode_request(body))
+                await self._answer(stream, origin, reader, decode_request(body))
             except JournalUnusable as error:
-                self._log.error("%s", error)
+                self._faults.add("this node", "its journal cannot be used", error, level=logging.ERROR)
                 await self._send(stream, Failed(reason="NodeFailed", detail="the node cannot write its journal"))
 
-    async def _answer(self, stream: Stream, reader: FrameReader, request: object) -> None:
+    async def _answer(self, stream: Stream, origin: Origin, reader: FrameReader, request: object) -> None:
         match request:
             case Offer():
-                await self._answer_offer(stream, reader, request)
+                await self._answer_offer(stream, origin, reader, request)
             case Fetch():
                 found = await self._worker.find(request.job_id, stream.peer)
                 if found is None:
@@ -143,7 +156,7 @@ class Responder:
                     await self._send(stream, Failed(reason="NotFinished", detail=found.state))
                 else:
                     with self._owing(found):
-                        await self._deliver(stream, request.job_id, found)
+                        await self._deliver(stream, origin, request.job_id, found)
             case Cancel():
                 if await self._worker.cancel(request.job_id, stream.peer):
                     await self._send(stream, Cancelled(job_id=request.job_id))
@@ -154,22 +167,23 @@ class Responder:
             case _:
                 raise ProtocolViolation("a piece that nothing asked for")
 
-    async def _answer_offer(self, stream: Stream, reader: FrameReader, offer: Offer) -> None:
+    async def _answer_offer(self, stream: Stream, origin: Origin, reader: FrameReader, offer: Offer) -> None:
         with self._owing() as owed:
             try:
-                found, identity, needs = await self._worker.intake.accept(offer, stream.peer)
+                found, identity, needs = await self._worker.intake.accept(offer, stream.peer, origin)
             except OfferRejected as rejected:
-                self._log.info("a job was rejected from %s: %s", stream.peer, rejected)
+                self._faults.add(stream.peer, "a job was rejected", rejected, level=logging.INFO)
                 await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
                 return
             if isinstance(found, Tracked) and found.ending is None:
                 self._log.info("job %s accepted from %s", identity, stream.peer)
             self._owed[owed] = found
-            await self._answer_accepted(stream, reader, offer, found, identity, needs)
+            await self._answer_accepted(stream, origin, reader, offer, found, identity, needs)
 
     async def _answer_accepted(
         self,
         stream: Stream,
+        origin: Origin,
         reader: FrameReader,
         offer: Offer,
         found: Tracked | Ending,
@@ -193,7 +207,7 @@ class Responder:
             and not await self._receive_transfer(stream, reader, offer, needs, found)
         ):
             return
-        await self._deliver(stream, identity, found)
+        await self._deliver(stream, origin, identity, found)
 
     async def _receive_transfer(
         self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked
@@ -223,7 +237,7 @@ class Responder:
             raise ProtocolViolation("the same job is brought by another stream")
         if problem is not None:
             line = one_line(str(problem))[:500]
-            self._log.warning("%s: the transfer failed: %s", stream.peer, line)
+            self._faults.add(stream.peer, "a transfer failed", line)
             await self._worker.intake.abandon(tracked, line)
             await self._send(stream, Failed(reason="BadTransfer", detail=line))
         return problem is None
@@ -249,7 +263,7 @@ class Responder:
                 raise ProtocolViolation(str(error)) from None
         await self._worker.intake.supplied(tracked, data)
 
-    async def _deliver(self, stream: Stream, identity: str, found: Tracked | Ending) -> None:
+    async def _deliver(self, stream: Stream, origin: Origin, identity: str, found: Tracked | Ending) -> None:
         if isinstance(found, Tracked):
             with anyio.move_on_after(QUIET_SECONDS):
                 while found.ending is None:
@@ -264,17 +278,17 @@ class Responder:
         if found.state == CANCELLED:
             await self._send(stream, Failed(reason="Cancelled", detail=found.detail))
         elif found.state != DONE:
-            await self._send(stream, Failed(reason="NodeFailed", detail=one_line(found.detail)[:1000]))
+            await self._send(stream, Failed(reason=found.reason or "NodeFailed", detail=one_line(found.detail)[:1000]))
         else:
-            await self._send_in_turn(stream, identity, found)
+            await self._send_in_turn(stream, origin, identity, found)
 
-    async def _send_in_turn(self, stream: Stream, identity: str, ending: Ending) -> None:
+    async def _send_in_turn(self, stream: Stream, origin: Origin, identity: str, ending: Ending) -> None:
         if not ending.left_out:
             await self._send_result(stream, identity, ending)
             return
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(self._results.part(stream.peer, ending.left_out, TURN_SECONDS))
+                await stack.enter_async_context(self._results.part(origin, ending.left_out, TURN_SECONDS))
             except TimeoutError:
                 await self._send(stream, Failed(reason="NodeFailed", detail="busy with sending results: ask again"))
                 return

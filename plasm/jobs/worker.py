@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import anyio
 from anyio.abc import TaskStatus
@@ -11,7 +12,7 @@ from anyio.abc import TaskStatus
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.bounds import Bounds
 from plasm.jobs.endings import RECORD_SECONDS, Endings, recording
-from plasm.jobs.execution import Executor
+from plasm.jobs.execution import MOST_ATTEMPTS, Executor, ModuleDropped
 from plasm.jobs.intake import Intake
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import InvalidJob
@@ -21,6 +22,7 @@ from plasm.jobs.queue import JobQueue, Tracked
 from plasm.jobs.records import (
     CANCELLED,
     FAILED,
+    OWN,
     RUNNING,
     TRANSFERRING,
     Ending,
@@ -28,11 +30,17 @@ from plasm.jobs.records import (
     Listed,
 )
 from plasm.jobs.sweeping import ModuleSweeper
+from plasm.jobs.unprepared import Unprepared
 from plasm.memory import memory_of
 from plasm.ports import PeerId, Runtime, Signer, Store, StoreError
 
 _SWEEP_EVERY_SECONDS = 60
 _ASSUMED_JOB_SECONDS = 1
+QUICK_COMPILE_SECONDS = 5.0
+"""A module that takes longer to compile is begun anew later, where it holds up only its like.
+
+How long one takes cannot be told from its looks. This is long for most programs, and short beside what is made to last.
+"""
 
 
 class Worker:
@@ -55,7 +63,7 @@ class Worker:
         self.bounds = bounds
         self._journal = journal
         self._log = log
-        self._queue = JobQueue()
+        unprepared = Unprepared(MOST_ATTEMPTS)
         self._executor = Executor(
             node=node,
             signer=signer,
@@ -63,8 +71,10 @@ class Worker:
             stores=stores,
             log=log,
             module_bytes=admission.module_bytes,
+            unprepared=unprepared,
             trusts=admission.trusts,
         )
+        self._queue = JobQueue(self._executor.is_ready, slow_slots=max(1, bounds.compile_slots - 1))
         self._endings = Endings(journal, self._queue, log)
         self._sweeper = ModuleSweeper(stores, bounds.modules_bytes, self._queue.modules)
         self.intake = Intake(
@@ -76,12 +86,13 @@ class Worker:
             runtimes=runtimes,
             stores=stores,
             sweeper=self._sweeper,
+            unprepared=unprepared,
         )
         self._turns = anyio.Semaphore(bounds.slots, fast_acquire=True)
         self._memory = RunningMemory(bounds.memory_bytes)
         self._running = 0
         self._unrecorded = 0
-        """Jobs that run, and with them those whose end is being recorded."""
+        """Jobs that run, and those whose end is being recorded."""
         self._idle = anyio.Event()
 
     async def execute(self, offer: Offer, module: bytes, data: bytes) -> tuple[str, Ending]:
@@ -93,7 +104,7 @@ class Worker:
             offer.job.check_input(data)
         except InvalidJob as error:
             raise OfferRejected("InvalidRequest", str(error)) from None
-        found, identity, needs = await self.intake.accept(offer, self.node)
+        found, identity, needs = await self.intake.accept(offer, self.node, OWN)
         if isinstance(found, Ending):
             return identity, await self._whole(identity, found)
         try:
@@ -192,6 +203,8 @@ class Worker:
             # While the end of a job is being recorded its slot has the next one.
             for _ in range(2 * self.bounds.slots):
                 tasks.start_soon(self._work)
+            for _ in range(self.bounds.compile_slots):
+                tasks.start_soon(self._compile)
             tasks.start_soon(self._sweep_regularly)
             task_status.started()
 
@@ -213,20 +226,54 @@ class Worker:
                 # Whoever cancelled it is recording that.
                 self._turns.release()
                 continue
-            self._unrecorded += 1
-            try:
+            with self._recording(tracked):
                 ending = await self._in_turn(tracked)
-                # It may have been dropped meanwhile: what ends twice ended as it did first.
-                if tracked.ending is None:
-                    await self._endings.record(tracked, ending)
-            except JournalUnusable as error:
-                self._log.error("job %s: %s", tracked.accepted.id, error)
-                self._endings.give_up(tracked)
-            finally:
-                self._unrecorded -= 1
-                self._idle.set()
+                if ending is not None:
+                    await self._record(tracked, ending)
 
-    async def _in_turn(self, tracked: Tracked) -> Ending:
+    async def _compile(self) -> None:
+        """Compile modules, one after another; what needs that holds no run slot meanwhile."""
+        while True:
+            tracked = await self._queue.pop_uncompiled()
+            if self.intake.closed:
+                await anyio.sleep_forever()
+            try:
+                ending, gives_way = None, False
+                if not tracked.cancelled:
+                    ending, gives_way = await self._prepare_one(tracked)
+                if ending is not None:
+                    with self._recording(tracked):
+                        await self._record(tracked, ending)
+                elif not tracked.cancelled:
+                    self._queue.push(tracked, ready=not gives_way)
+            except JournalUnusable as error:
+                self._give_up(tracked, error)
+            finally:
+                self._queue.compiled(tracked)
+
+    @contextlib.contextmanager
+    def _recording(self, tracked: Tracked) -> Iterator[None]:
+        """A node that stops waits for what is done in here; where the journal cannot be used the job has failed."""
+        self._unrecorded += 1
+        try:
+            yield
+        except JournalUnusable as error:
+            self._give_up(tracked, error)
+        finally:
+            self._unrecorded -= 1
+            self._idle.set()
+
+    def _give_up(self, tracked: Tracked, error: JournalUnusable) -> None:
+        self._log.error("job %s: %s", tracked.accepted.id, error)
+        if tracked.ending is None:
+            self._endings.give_up(tracked)
+
+    async def _record(self, tracked: Tracked, ending: Ending) -> None:
+        # It may have been dropped meanwhile: what ends twice ended as it did first.
+        if tracked.ending is None:
+            await self._endings.record(tracked, ending)
+
+    async def _in_turn(self, tracked: Tracked) -> Ending | None:
         self._running += 1
         try:
             return await self._run_one(tracked)
@@ -234,21 +281,61 @@ class Worker:
             self._running -= 1
             self._turns.release()
 
-    async def _run_one(self, tracked: Tracked) -> Ending:
+    async def _run_one(self, tracked: Tracked) -> Ending | None:
+        """Run the job; ``None`` where its module has to be compiled again first, for which it waits now."""
         accepted = tracked.accepted
-        tracked.move(RUNNING)
-        ending = Ending(state=CANCELLED, detail="cancelled while it ran")
-        with tracked.scope:
+
+        async def run(attempt: int) -> Ending | None:
+            data = tracked.input
+            if data is None:
+                data = await self._journal.input(accepted.id) if accepted.input_size else b""
+            try:
+                async with self._memory.held(memory_of(accepted.job.manifest.limits())):
+                    return await self._executor.execute(accepted, data, attempt)
+            except ModuleDropped:
+                if tracked.dropped:
+                    return Ending(state=FAILED, detail="the compiled module was dropped before it could run")
+                tracked.dropped = True
+                return None
+
+        ending = await self._stoppable(tracked, RUNNING, run)
+        if ending is None:
+            self._queue.push(tracked, ready=False)
+        return ending
+
+    async def _prepare_one(self, tracked: Tracked) -> tuple[Ending | None, bool]:
+        """Compile the module of the job: how it ends, if it does, and else whether it gives way to quicker ones."""
+        patience = anyio.CancelScope()
+
+        async def prepare(attempt: int) -> Ending | None:
+            if not self._queue.is_slow(tracked):
+                patience.deadline = anyio.current_time() + QUICK_COMPILE_SECONDS
+            with patience:
+                return await self._executor.prepare(tracked.accepted, attempt)
+            self._queue.give_way(tracked)
+            return None
+
+        ending = await self._stoppable(tracked, "compiling", prepare)
+        return ending, patience.cancelled_caught
+
+    async def _stoppable(
+        self, tracked: Tracked, state: str, do: Callable[[int], Awaitable[Ending | None]]
+    ) -> Ending | None:
+        """Do something for a job: one of its attempts if the node dies of it, and none if ``None`` comes of it.
+
+        Cancelling the job's scope ends it.
+        """
+        accepted = tracked.accepted
+        tracked.move(state)
+        cancelled = Ending(state=CANCELLED, detail="cancelled while it ran")
+        ending: Ending | None = cancelled
+        with anyio.CancelScope() as tracked.scope:
             attempt = 1
             if tracked.journaled:
                 with recording():
                     attempt = await self._journal.started(accepted.id)
             try:
-                data = tracked.input
-                if data is None:
-                    data = await self._journal.input(accepted.id) if accepted.input_size else b""
-                async with self._memory.held(memory_of(accepted.job.manifest.limits())):
-                    ending = await self._executor.execute(accepted, data, attempt, tracked.move)
+                ending = await do(attempt)
             except anyio.get_cancelled_exc_class():
                 if tracked.journaled and not tracked.scope.cancel_called:
                     with anyio.CancelScope(shield=True), anyio.move_on_after(RECORD_SECONDS):
@@ -261,7 +348,11 @@ class Worker:
                 self._log.error("job %s: a driver broke: %.300r", accepted.id, error)
                 self._log.debug("job %s", accepted.id, exc_info=True)
                 ending = Ending(state=FAILED, detail=f"a driver broke: {type(error).__name__}")
-        return ending
+            if ending is None and tracked.journaled:
+                with recording():
+                    await self._journal.interrupted(accepted.id)
+        # Cancelled at the last moment it waits for nothing more either.
+        return cancelled if ending is None and tracked.cancelled else ending
 
     async def _sweep_regularly(self) -> None:
         while True:
@@ -277,13 +368,9 @@ class Worker:
 
     async def sweep(self) -> None:
         """Forget what nobody was promised any longer, and the modules used longest ago above the bound."""
-        for identity in await self._journal.sweep(
-            keep_seconds=self.bounds.keep_seconds,
-            max_held_bytes=self.bounds.kept_bytes,
-            transfer_seconds=self.bounds.transfer_seconds,
-        ):
-            tracked = self._queue.get(identity)
-            if tracked is not None:
-                self._queue.forget(tracked)
-                tracked.end(Ending(state=FAILED, detail="its transfer was not finished in time"))
+        overdue = anyio.current_time() - self.bounds.transfer_seconds
+        for tracked in self._queue.transferring():
+            if tracked.since < overdue:
+                await self.intake.abandon(tracked, "its transfer was not finished in time")
+        await self._journal.sweep(self.bounds.keep_seconds)
         await self._sweeper.sweep()

@@ -28,6 +28,7 @@ from plasm.jobs.messages import (
 )
 from plasm.jobs.responder import STREAMS_PER_PEER
 from plasm.ports import StreamBroken
+from plasm.shares import origin_of
 from plasm.testing import FakeSigner
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
@@ -200,8 +201,9 @@ async def test_a_thousand_offers_at_once_are_held_to_the_quota(world):
             accepted, rejected = [], []
 
             async def offer() -> None:
+                peer = FakeSigner(200).peer
                 try:
-                    accepted.append(await worker.intake.accept(offer_for(submission()), FakeSigner(200).peer))
+                    accepted.append(await worker.intake.accept(offer_for(submission()), peer, origin_of(None, peer)))
                 except OfferRejected as error:
                     rejected.append(error.reason)
 

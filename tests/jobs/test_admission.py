@@ -9,6 +9,8 @@ import pytest
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.manifest import Job, Manifest, sha256
 from plasm.jobs.messages import INLINE_BYTES, REASONS
+from plasm.jobs.records import OWN as USER
+from plasm.shares import Origin, Shares, origin_of
 from plasm.testing import FakeSigner
 from tests.jobs.world import offer_for, submission
 
@@ -129,14 +131,41 @@ def test_a_nodes_own_jobs_are_always_taken():
     replace(OPEN, allow=frozenset()).check_sender(OWN)
 
 
-def test_a_full_queue_turns_jobs_down():
-    OPEN.check_load(STRANGER, 2, {})
+GREEDY, SAME_NETWORK, ELSEWHERE = (origin_of(ip, "p") for ip in ("192.0.2.1", "192.0.2.2", "198.51.100.1"))
+
+
+def waiting(*origins: Origin) -> Shares:
+    places = Shares()
+    for origin in origins:
+        places.take(origin)
+    return places
+
+
+def test_a_full_queue_turns_down_whoever_fills_it():
+    OPEN.check_load(STRANGER, GREEDY, waiting(GREEDY, GREEDY), {})
     with pytest.raises(OfferRejected, match="QueueFull: 3 jobs are waiting"):
-        OPEN.check_load(STRANGER, 3, {})
+        OPEN.check_load(STRANGER, GREEDY, waiting(GREEDY, GREEDY, GREEDY), {})
+
+
+def test_a_full_queue_has_a_place_for_a_network_that_has_none_yet():
+    OPEN.check_load(STRANGER, ELSEWHERE, waiting(GREEDY, GREEDY, GREEDY), {})
+
+
+def test_other_identities_of_whoever_fills_the_queue_get_no_place():
+    wide = replace(OPEN, max_queue=100)
+    places = waiting(*(origin_of("192.0.2.1", f"p{number}") for number in range(100)))
+    for number in range(1000):
+        another = origin_of("192.0.2.1", f"another{number}")
+        with pytest.raises(OfferRejected, match="QueueFull"):
+            wide.check_load(STRANGER, another, places, {})
+
+
+def test_the_nodes_own_user_has_a_place_in_a_full_queue():
+    OPEN.check_load(OWN, USER, waiting(GREEDY, GREEDY, GREEDY), {OWN: {"a", "b", "c"}})
 
 
 def test_a_peer_over_its_quota_is_turned_down_and_the_next_one_is_not():
     held = {STRANGER: {"a", "b"}}
     with pytest.raises(OfferRejected, match="QuotaExceeded"):
-        OPEN.check_load(STRANGER, 0, held)
-    OPEN.check_load(LISTED, 0, held)
+        OPEN.check_load(STRANGER, GREEDY, Shares(), held)
+    OPEN.check_load(LISTED, GREEDY, Shares(), held)

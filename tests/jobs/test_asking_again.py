@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import anyio
 import pytest
 
@@ -13,7 +11,7 @@ from plasm.jobs.client import UnknownJob
 from plasm.jobs.conversation import AttemptFailed
 from plasm.jobs.messages import Accepted, Failed, Fetch, Piece, Progress, Result
 from plasm.testing.fakes.scripts import echoes, exits, hangs
-from tests.jobs.world import ECHO, Events, ignore, offer_for, submission, until
+from tests.jobs.world import ECHO, Events, age, ignore, offer_for, submission, until
 
 pytestmark = pytest.mark.anyio
 
@@ -231,7 +229,7 @@ async def test_the_result_of_another_client_is_unknown(world):
     assert reply.reason == "UnknownJob"
 
 
-async def test_a_result_is_kept_as_long_as_promised_and_then_gone(world, monkeypatch):
+async def test_a_result_is_kept_as_long_as_promised_and_then_gone(world):
     with anyio.fail_after(10):
         async with world.node(keep_seconds=60) as standing, world.client() as client:
             detached = await client.detach(submission(), name="x", report=ignore)
@@ -239,8 +237,7 @@ async def test_a_result_is_kept_as_long_as_promised_and_then_gone(world, monkeyp
             await client.result(detached.job_id, wait=True, report=ignore)
             await standing.node.worker.sweep()
             await client.result(detached.job_id, wait=True, report=ignore)
-            now = time.time()
-            monkeypatch.setattr("plasm.jobs.journal.time.time", lambda: now + 61)
+            age(standing, 61)
             await standing.node.worker.sweep()
             with pytest.raises(AttemptFailed, match="UnknownJob"):
                 await client.result(detached.job_id, wait=True, report=ignore)
@@ -291,7 +288,7 @@ async def test_the_module_of_a_job_that_waits_is_never_dropped(world):
             assert len(standing.store.contents) == 2
 
 
-async def test_a_transfer_that_is_never_finished_is_forgotten(world, monkeypatch):
+async def test_a_transfer_that_is_never_finished_is_forgotten(world):
     with anyio.fail_after(10):
         async with world.node(transfer_seconds=5) as standing, world.stranger() as open_talk:
             talk = await open_talk(standing)
@@ -299,8 +296,7 @@ async def test_a_transfer_that_is_never_finished_is_forgotten(world, monkeypatch
             assert (await talk.reply()).needs == ("module",)
             await talk.stream.reset()
             assert standing.node.worker._queue.waiting == 1
-            now = time.time()
-            monkeypatch.setattr("plasm.jobs.intake.time.time", lambda: now + 6)
+            age(standing, 6)
             await standing.node.worker.sweep()
             assert standing.node.worker._queue.waiting == 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from plasm.jobs import book as book_module
-from plasm.jobs.book import Book
+from plasm.jobs.book import LONGEST_SECONDS, Book
+from plasm.jobs.elapsed import ElapsedTime, Mark
 from tests.jobs.world import page
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_what_was_recorded_is_found_and_listed_newest_first(book):
 
 
 async def test_a_sweep_drops_what_is_past_its_deadline(book):
-    await book.record(page(1, deadline=time.time() - 1))
+    await book.record(page(1, deadline=0.0))
     await book.record(page(2))
     await book.sweep()
     assert await book.find(page(1).job_id) is None
@@ -146,3 +146,69 @@ async def test_a_sweep_that_fails_leaves_everything_as_it_was(tmp_path, monkeypa
 
 def _refuse(*_: object) -> None:
     raise OSError(30, "Read-only file system")
+
+
+class Machine:
+    """A machine whose time a test sets."""
+
+    def __init__(self) -> None:
+        self.boot, self.uptime = "first", 100.0
+
+    def __call__(self, earlier: Mark | None) -> ElapsedTime:
+        return ElapsedTime(earlier, uptime=lambda: self.uptime, boot=self.boot)
+
+
+async def promised(folder: Path | None, machine: Machine, seconds: float = 60) -> Book:
+    book = Book(folder, machine)
+    await book.record(page(1, deadline=1 + seconds))
+    return book
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+async def test_an_entry_goes_once_its_time_has_passed_and_not_before(tmp_path, on_disk):
+    machine = Machine()
+    book = await promised(tmp_path if on_disk else None, machine)
+    for passed, there in ((59, True), (2, False)):
+        machine.uptime += passed
+        await book.sweep()
+        assert (await book.find(page(1).job_id) is not None) is there
+
+
+async def test_no_clock_that_is_set_takes_an_entry(tmp_path, monkeypatch):
+    book = await promised(tmp_path, Machine())
+    monkeypatch.setattr("time.time", lambda: 1e11)
+    await book.sweep()
+    assert await book.find(page(1).job_id) is not None
+
+
+async def test_time_goes_on_in_the_next_life_and_after_a_restart_of_the_machine(tmp_path):
+    machine = Machine()
+    await promised(tmp_path, machine)
+    machine.uptime += 30
+    await Book(tmp_path, machine).record(page(2, deadline=2 + 1000))
+    # How long the machine was off nobody knows.
+    machine.boot, machine.uptime = "second", 25.0
+    for passed, there in ((0, True), (6, False)):
+        machine.uptime += passed
+        book = Book(tmp_path, machine)
+        await book.sweep()
+        assert (await book.find(page(1).job_id) is not None) is there
+    assert await book.find(page(2).job_id) is not None
+
+
+async def test_what_an_earlier_plasm_wrote_is_kept_for_its_time_from_now_on(tmp_path):
+    machine = Machine()
+    (tmp_path / "submitted.jsonl").write_bytes(msgspec.json.encode(page(1, deadline=61.0)) + b"\n")
+    book = Book(tmp_path, machine)
+    for passed, there in ((0, True), (50, True), (11, False)):
+        machine.uptime += passed
+        await book.sweep()
+        assert (await book.find(page(1).job_id) is not None) is there
+
+
+async def test_a_promise_without_end_is_believed_for_a_season(tmp_path):
+    machine = Machine()
+    book = await promised(tmp_path, machine, seconds=2.0**64)
+    machine.uptime += LONGEST_SECONDS + 1
+    await book.sweep()
+    assert await book.listed() == []

@@ -6,19 +6,19 @@ import anyio
 import pytest
 
 from plasm.jobs.budget import Budget
-from plasm.testing import FakeSigner
+from plasm.shares import Origin, origin_of
 
 pytestmark = pytest.mark.anyio
 
-ONE, OTHER, THIRD = (FakeSigner(number).peer for number in (1, 2, 3))
+ONE, OTHER, THIRD = (origin_of(f"192.0.{number}.1", "peer") for number in (1, 2, 3))
 
 
 async def test_a_peer_with_its_share_waits_and_lets_others_pass():
     budget, came = Budget(100, 50), []
 
-    async def take(peer: str, size: int) -> None:
-        async with budget.part(peer, size, 5):
-            came.append((peer, size))
+    async def take(origin: Origin, size: int) -> None:
+        async with budget.part(origin, size, 5):
+            came.append((origin, size))
 
     with anyio.fail_after(5):
         async with budget.part(ONE, 40, 5), anyio.create_task_group() as tasks:
@@ -46,9 +46,9 @@ async def test_a_single_part_above_all_bounds_comes_alone():
 async def test_a_large_part_is_not_passed_by_small_ones_for_ever():
     budget, came = Budget(10, 10), []
 
-    async def take(peer: str, size: int) -> None:
-        async with budget.part(peer, size, 5):
-            came.append(peer)
+    async def take(origin: Origin, size: int) -> None:
+        async with budget.part(origin, size, 5):
+            came.append(origin)
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks, budget.part(ONE, 5, 5):

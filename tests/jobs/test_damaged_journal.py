@@ -11,6 +11,7 @@ import pytest
 
 from plasm.jobs.journal import open_journal
 from plasm.jobs.records import DONE, Accepted, Ending, JournalUnusable
+from plasm.shares import origin_of
 from tests.jobs.world import ECHO, submission
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +32,7 @@ def _accepted(number: int) -> Accepted:
     return Accepted(
         id=f"{number:032x}",
         client="client",
+        origin=origin_of(None, "client"),
         nonce=bytes(16),
         job=job,
         digest=job.digest(),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import anyio
 import pytest
 
@@ -11,7 +9,7 @@ from plasm.jobs.conversation import Submission
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Failed, Piece, Progress, Rejected, Result
 from plasm.ports import StoreError, StreamBroken, TooLarge
 from plasm.testing import DictStore
-from tests.jobs.world import ECHO, Talk, offer_for, submission
+from tests.jobs.world import ECHO, Talk, age, offer_for, submission
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +53,7 @@ async def test_input_above_the_bound_is_rejected_whoever_brings_it(world):
                 assert isinstance(rejected, Rejected)
                 assert rejected.reason == "QueueFull"
             assert isinstance(await _offer(await open_other(standing), large(2, size=MOST - 15)), Accepted)
-            assert standing.node.worker._queue.incoming_bytes() == MOST
+            assert standing.node.worker._queue.incoming_bytes.total == MOST
             assert len(await standing.node.worker.listed()) == 2
 
 
@@ -74,7 +72,7 @@ async def test_the_same_offer_again_needs_no_room_of_its_own(world):
             submitted = large()
             first, again = await open_talk(standing), await open_talk(standing)
             assert await _offer(first, submitted) == await _offer(again, submitted)
-            assert standing.node.worker._queue.incoming_bytes() == 15
+            assert standing.node.worker._queue.incoming_bytes.total == 15
 
 
 async def test_room_is_free_again_once_the_input_has_come(world):
@@ -100,7 +98,7 @@ async def test_room_is_free_again_once_the_transfer_has_failed_and_the_same_job_
             failed = await _end(talk)
             assert failed.reason == "BadTransfer"
             assert standing.node.worker._queue.held == {}
-            assert standing.node.worker._queue.incoming_bytes() == 0
+            assert standing.node.worker._queue.incoming_bytes.total == 0
             assert [each.state for each in await standing.node.worker.listed()] == ["failed"]
             store._max_bytes = 1000
             # The quota of one job and the room for one input: both are free.
@@ -120,15 +118,14 @@ async def test_room_is_free_again_once_the_job_is_cancelled(world):
             assert isinstance(await _offer(other, large(1)), Accepted)
 
 
-async def test_room_is_free_again_once_the_time_for_a_transfer_that_broke_off_is_over(world, monkeypatch):
+async def test_room_is_free_again_once_the_time_for_a_transfer_that_broke_off_is_over(world):
     with anyio.fail_after(15):
         async with world.node() as standing, world.stranger() as open_talk:
             talk, other = await open_talk(standing), await open_talk(standing)
             await _offer(talk, large())
             await talk.stream.reset()
             assert isinstance(await _offer(other, large(1)), Rejected)
-            now = time.time() + 121
-            monkeypatch.setattr("plasm.jobs.journal.time.time", lambda: now)
+            age(standing, 121)
             await standing.node.worker.sweep()
             assert isinstance(await _offer(other, large(1)), Accepted)
 
@@ -141,12 +138,11 @@ async def test_a_job_of_the_nodes_own_user_that_no_store_takes_holds_no_room(wor
             with pytest.raises(StoreError) as caught:
                 await worker.execute(offer_for(submitted, input=None), submitted.module, submitted.stdin)
             assert isinstance(caught.value, TooLarge)
-            assert worker._queue.incoming_bytes() == 0
+            assert worker._queue.incoming_bytes.total == 0
             assert worker._queue.held == {}
 
 
-async def test_one_clients_input_leaves_room_for_the_others(world, monkeypatch):
-    monkeypatch.setattr("plasm.jobs.intake._INCOMING_BYTES_OF_ONE", MOST // 2)
+async def test_one_clients_input_leaves_room_for_the_others(world):
     with anyio.fail_after(10):
         async with (
             world.node() as standing,
@@ -156,7 +152,7 @@ async def test_one_clients_input_leaves_room_for_the_others(world, monkeypatch):
             assert isinstance(await _offer(await open_talk(standing), large(1, size=MOST // 2)), Accepted)
             rejected = await _offer(await open_talk(standing), large(2, size=1))
             assert isinstance(rejected, Rejected)
-            assert rejected.reason == "QuotaExceeded"
+            assert rejected.reason == "QueueFull"
             assert isinstance(await _offer(await open_other(standing), large(3, size=MOST // 2)), Accepted)
 
 
@@ -189,4 +185,4 @@ async def test_input_that_is_not_what_the_job_names_frees_its_room_at_once(world
             with pytest.raises(StreamBroken):
                 while True:
                     await talk.reply()
-            assert standing.node.worker._queue.incoming_bytes() == 0
+            assert standing.node.worker._queue.incoming_bytes.total == 0

@@ -15,17 +15,31 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
 import pytest
 
-from plasm.jobs.journal import open_journal
-from plasm.jobs.records import CANCELLED, DONE, FAILED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable
+from plasm.jobs.journal import Journal, open_journal
+from plasm.jobs.outputs import table_of
+from plasm.jobs.records import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    OWN,
+    QUEUED,
+    RUNNING,
+    TRANSFERRING,
+    Accepted,
+    Ending,
+    JournalUnusable,
+)
+from plasm.ports import PeerId
+from plasm.shares import origin_of
 from plasm.testing import FakeSigner
 from tests.jobs.world import submission
 
 pytestmark = pytest.mark.anyio
 
 CLIENT = FakeSigner(2).peer
-SWEEP_NOTHING = {"keep_seconds": 1e9, "max_held_bytes": 2**40, "transfer_seconds": 1e9}
 
 
 def accepted(number: int = 1, *, state: str = QUEUED, at: float | None = None) -> Accepted:
@@ -33,6 +47,7 @@ def accepted(number: int = 1, *, state: str = QUEUED, at: float | None = None) -
     return Accepted(
         id=f"{number:032x}",
         client=CLIENT,
+        origin=origin_of(None, CLIENT),
         nonce=bytes(16),
         job=submitted.job,
         digest=submitted.job.digest(),
@@ -223,8 +238,8 @@ async def test_a_sweep_forgets_results_whose_time_is_over():
         for number in (1, 2):
             await journal.accept(accepted(number), None)
         await journal.ended(accepted(1).id, done())
-        assert await journal.sweep(**SWEEP_NOTHING) == []
-        assert await journal.sweep(**SWEEP_NOTHING | {"keep_seconds": -1}) == [accepted(1).id]
+        assert await journal.sweep(60) == []
+        assert await journal.sweep(-1) == [accepted(1).id]
         assert [each.id for each in await journal.listed()] == [accepted(2).id]
 
 
@@ -236,51 +251,135 @@ async def test_who_has_a_job_accepted_does_not_wait_for_a_long_sweep():
         ended = []
 
         async def sweep() -> None:
-            gone = await journal.sweep(**SWEEP_NOTHING | {"keep_seconds": -1})
+            gone = await journal.sweep(-1)
             ended.append(len(gone))
 
         async def accept() -> None:
             await journal.accept(accepted(1000), None)
             ended.append("accepted")
 
+        go_on = threading.Event()
         async with anyio.create_task_group() as tasks:
+            # The thread that writes is kept busy until both have asked.
+            tasks.start_soon(journal._database.read, lambda database: go_on.wait(10))
+            await anyio.wait_all_tasks_blocked()
             tasks.start_soon(sweep)
             await anyio.wait_all_tasks_blocked()
             tasks.start_soon(accept)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
         assert ended == ["accepted", 600]
 
 
-async def test_a_sweep_forgets_the_oldest_results_above_the_bound():
-    async with open_journal(None) as journal:
-        for number in (1, 2, 3):
+async def kept(journal: Journal, numbers: range) -> list[int]:
+    return [number for number in numbers if await journal.ending(accepted(number).id) is not None]
+
+
+@pytest.mark.parametrize("way", ["ended", "completed"])
+async def test_room_for_a_result_is_made_before_it_is_written(way):
+    async with open_journal(None, max_kept_bytes=2500) as journal:
+        for number in range(10):
+            if way == "ended":
+                await journal.accept(accepted(number), None)
+                await journal.ended(accepted(number).id, done(bytes(1000)))
+            else:
+                assert await journal.completed(accepted(number), done(bytes(1000))) is None
+            rows = journal._database._connection.execute("SELECT SUM(held) FROM jobs").fetchone()
+            assert rows[0] == journal.held_bytes <= 2500
+        assert await kept(journal, range(10)) == [8, 9]
+        assert not journal.knows(accepted(0).id)
+
+
+async def test_what_results_that_end_together_take_beyond_the_bound_is_free_after_the_next_one():
+    async with open_journal(None, max_kept_bytes=3500) as journal:
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(journal.completed, accepted(number), done(bytes(1000)))
+        await journal.completed(accepted(20), done(bytes(1000)))
+        assert journal.held_bytes <= 3500
+
+
+async def test_a_single_result_above_the_bound_is_kept_until_the_next_one():
+    async with open_journal(None, max_kept_bytes=10) as journal:
+        for number in range(3):
             await journal.accept(accepted(number), None)
             await journal.ended(accepted(number).id, done(bytes(1000)))
-        gone = await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 2500})
-        assert gone == [accepted(1).id]
-        assert await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 2500}) == []
+            assert await kept(journal, range(3)) == [number]
 
 
-async def test_a_sweep_takes_the_room_from_the_client_that_holds_most():
-    greedy = FakeSigner(3).peer
-    async with open_journal(None) as journal:
-        await journal.accept(accepted(1), None)
-        await journal.ended(accepted(1).id, done(bytes(1000)))
-        for number in range(2, 6):
-            await journal.accept(replace(accepted(number), client=greedy), None)
-            await journal.ended(accepted(number).id, done(bytes(1000)))
-        gone = await journal.sweep(**SWEEP_NOTHING | {"max_held_bytes": 3100})
-        assert set(gone) == {accepted(2).id, accepted(3).id}
+async def test_the_room_is_taken_from_the_network_that_holds_most():
+    greedy, modest = origin_of("192.0.2.1", "a"), origin_of("198.51.100.1", "b")
+    async with open_journal(None, max_kept_bytes=5100) as journal:
+        await journal.completed(replace(accepted(1), origin=modest), done(bytes(1000)))
+        for number in range(2, 20):
+            # Another identity each time.
+            origin = replace(greedy, peer=f"p{number}")
+            await journal.completed(replace(accepted(number), origin=origin, client=origin.peer), done(bytes(1000)))
+        assert await kept(journal, range(1, 20)) == [1, 16, 17, 18, 19]
 
 
-async def test_a_sweep_bounds_how_many_ended_jobs_are_remembered():
-    async with open_journal(None) as journal:
+async def test_who_holds_how_much_is_known_again_after_a_restart(path):
+    greedy, modest = origin_of("192.0.2.1", "a"), origin_of("198.51.100.1", "b")
+    async with open_journal(path) as journal:
+        await journal.completed(replace(accepted(0), origin=modest, client=PeerId("b")), done(bytes(1000)))
+        for number in range(1, 5):
+            await journal.completed(replace(accepted(number), origin=greedy, client=PeerId("a")), done(bytes(1000)))
+    async with open_journal(path, max_kept_bytes=5000) as journal:
+        assert journal.held_bytes == 5 * 1005
+        await journal.completed(replace(accepted(5), origin=modest, client=PeerId("b")), done(bytes(1000)))
+        assert await kept(journal, range(6)) == [0, 3, 4, 5]
+
+
+async def test_results_of_the_nodes_own_user_give_way_last():
+    async with open_journal(None, max_kept_bytes=3100) as journal:
+        for number in range(2):
+            await journal.completed(replace(accepted(number), origin=OWN), done(bytes(1000)))
+        for number in range(2, 9):
+            await journal.completed(accepted(number), done(bytes(1000)))
+        assert await kept(journal, range(9)) == [0, 1, 8]
+
+
+async def test_the_number_of_ended_jobs_that_are_remembered_has_a_bound():
+    async with open_journal(None, max_ended=3) as journal:
         for number in range(5):
             await journal.accept(accepted(number), None)
         for number in range(4):
             await journal.ended(accepted(number).id, Ending(state=CANCELLED))
-        gone = await journal.sweep(**SWEEP_NOTHING | {"max_ended": 3})
-        assert gone == [accepted(0).id]
+        assert await kept(journal, range(5)) == [1, 2, 3]
         assert len(await journal.unfinished()) == 1
+
+
+async def test_what_cannot_be_deleted_counts_on(path):
+    async with open_journal(path, max_kept_bytes=1500) as journal:
+        await journal.completed(accepted(1), done(bytes(1000)))
+        journal._database._connection.execute("PRAGMA query_only = 1")
+        with pytest.raises(JournalUnusable):
+            await journal.completed(accepted(2), done(bytes(1000)))
+        journal._database._connection.execute("PRAGMA query_only = 0")
+        assert journal.held_bytes == 1005
+        assert journal.knows(accepted(1).id)
+        assert not journal.knows(accepted(2).id)
+        await journal.completed(accepted(2), done(bytes(1000)))
+        assert await kept(journal, range(3)) == [2]
+
+
+async def test_the_file_shrinks_once_results_have_gone(path):
+    async with open_journal(path) as journal:
+        for number in range(8):
+            await journal.completed(accepted(number), done(bytes(4 * 2**20)))
+        before = path.stat().st_size
+        await journal.sweep(-1)
+        journal._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert before > 32 * 2**20
+        assert path.stat().st_size < 9 * 2**20
+
+
+async def test_a_bounded_journal_has_a_bounded_file_without_any_sweep(path):
+    async with open_journal(path, max_kept_bytes=8 * 2**20) as journal:
+        for number in range(30):
+            await journal.completed(accepted(number), done(bytes(4 * 2**20)))
+        sizes = {each.name: each.stat().st_size for each in path.parent.iterdir()}
+    assert sum(sizes.values()) < 24 * 2**20, sizes
 
 
 @pytest.mark.parametrize("ending", [Ending(state=CANCELLED), Ending(state=FAILED), done()])
@@ -301,12 +400,57 @@ async def test_large_output_is_left_out_of_an_ending_where_it_is_not_wanted():
         assert await journal.ending(accepted().id, 103) == done(bytes(100))
 
 
-async def test_a_sweep_forgets_transfers_that_were_never_finished():
-    async with open_journal(None) as journal:
-        await journal.accept(accepted(1, state=TRANSFERRING, at=time.time() - 100), None)
-        await journal.accept(accepted(2, state=QUEUED, at=time.time() - 100), None)
-        await journal.accept(accepted(3, state=TRANSFERRING), None)
-        assert await journal.sweep(**SWEEP_NOTHING | {"transfer_seconds": 50}) == [accepted(1).id]
+V1 = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, client TEXT NOT NULL, nonce BLOB NOT NULL, digest TEXT NOT NULL, job BLOB NOT NULL,
+    module TEXT NOT NULL, module_size INTEGER NOT NULL, input_size INTEGER NOT NULL, input BLOB, runtime TEXT NOT NULL,
+    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, accepted REAL NOT NULL, finished REAL,
+    verdict TEXT, exit_code INTEGER, outputs BLOB, output_table BLOB, receipt BLOB, detail TEXT NOT NULL DEFAULT '',
+    held INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX jobs_by_state ON jobs (state, accepted);
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_journal_of_the_first_format_goes_on(path):
+    waits, ended = accepted(1), accepted(2)
+    with sqlite3.connect(path) as database:
+        database.executescript(f"PRAGMA journal_mode = WAL; {V1}")
+        for job, state in ((waits, QUEUED), (ended, DONE)):
+            over = state == DONE
+            database.execute(
+                "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, 7, 2, ?, 'scripted', ?, 0, ?, ?, ?, 0, ?, ?, ?, 'd', ?)",
+                (
+                    job.id,
+                    job.client,
+                    job.nonce,
+                    job.digest,
+                    msgspec.msgpack.encode(job.job),
+                    job.job.manifest.module_hash,
+                    None if over else b"in",
+                    state,
+                    job.accepted,
+                    1.0 if over else None,
+                    "exited" if over else None,
+                    b"outerr" if over else None,
+                    msgspec.msgpack.encode(table_of(done().outputs)) if over else None,
+                    b"{}" if over else None,
+                    8 if over else 0,
+                ),
+            )
+    database.close()
+    async with open_journal(path) as journal:
+        # Its sender's address was not recorded: each client counts as a network.
+        assert await journal.unfinished() == [waits]
+        assert await journal.input(waits.id) == b"in"
+        # Whatever the wall clock says of when it was.
+        assert await journal.sweep(60) == []
+        assert await journal.ending(ended.id) == done()
+        assert journal._kept.held_bytes == 8
+        await journal.ended(waits.id, done())
+        await journal.sweep(-1)
+        assert journal._database._connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
 
 
 async def test_the_file_is_for_its_owner_alone(path):
@@ -345,7 +489,7 @@ async def test_a_journal_of_a_newer_plasm_is_refused_and_left_alone(path):
     async with open_journal(path) as journal:
         await journal.accept(accepted(), None)
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
     with pytest.raises(JournalUnusable, match="newer Plasm") as caught:
         async with open_journal(path):

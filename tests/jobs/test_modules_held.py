@@ -9,8 +9,8 @@ from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import AttemptFailed
 from plasm.jobs.records import FAILED
 from plasm.jobs.sweeping import ModuleSweeper
-from plasm.testing import DictStore
-from plasm.testing.fakes.scripts import echoes, hangs
+from plasm.testing import DictStore, ScriptedRuntime
+from plasm.testing.fakes.scripts import echoes, exits, hangs
 from tests.jobs.world import ECHO, ignore, sha256, submission
 
 pytestmark = pytest.mark.anyio
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_an_offer_whose_module_does_not_fit_beside_the_others_is_rejected(world):
     running = anyio.Event()
-    first, second = b"1" * 1000, b"2" * 1000
+    first, second = b"1" * 100_000, b"2" * 100_000
     with anyio.fail_after(10):
         async with (
-            world.node({first: hangs(started=running), second: hangs()}, max_modules_bytes=1500) as standing,
+            world.node({first: hangs(started=running), second: hangs()}, max_modules_bytes=150_000) as standing,
             world.client() as client,
         ):
             await client.detach(submission(first), name="x", report=ignore)
@@ -49,13 +49,24 @@ async def test_a_module_that_is_needed_since_the_sweep_began_stays():
 
 
 async def test_a_waiting_job_whose_store_dropped_its_module_fails_clearly_and_can_be_offered_again(world):
-    running, release = anyio.Event(), anyio.Event()
-    scripts = {b"first": hangs(until=release, started=running), ECHO: echoes()}
+    compiling, release = anyio.Event(), anyio.Event()
+
+    class Compiling(ScriptedRuntime):
+        async def prepare(self, digest, module):
+            if module == b"first":
+                compiling.set()
+                await release.wait()
+            await super().prepare(digest, module)
+
+    runtime = Compiling({b"first": exits(0), ECHO: echoes()})
     submitted = submission(stdin=b"input")
     with anyio.fail_after(10):
-        async with world.node(scripts, slots=1) as standing, world.client() as client:
+        async with (
+            world.node(runtimes={"scripted": runtime}, compile_slots=1) as standing,
+            world.client() as client,
+        ):
             await client.detach(submission(b"first"), name="x", report=ignore)
-            await running.wait()
+            await compiling.wait()
             waits = await client.detach(submitted, name="x", report=ignore)
             await standing.store.delete(sha256(ECHO))
             release.set()

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from plasm.jobs.queue import JobQueue, Tracked
 from plasm.jobs.records import DONE, QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.ports import PeerId
+from plasm.shares import origin_of
 from tests.jobs.world import submission
 
 JOB = submission().job
@@ -25,6 +26,7 @@ def tracked(client: str, number: int = 0, *, state: str = QUEUED) -> Tracked:
         Accepted(
             id=f"{client}{number}",
             client=PeerId(client),
+            origin=origin_of(None, PeerId(client)),
             nonce=bytes(16),
             job=JOB,
             digest=JOB.digest(),
@@ -91,7 +93,9 @@ async def test_every_slot_that_waits_gets_a_job_as_jobs_arrive():
                 tasks.start_soon(slot)
             for number in range(4):
                 await anyio.wait_all_tasks_blocked()
-                queue.push(tracked("a", number))
+                job = tracked("a", number)
+                queue.track(job)
+                queue.push(job)
     assert len(popped) == 4
 
 

@@ -15,6 +15,7 @@ from plasm.jobs.outputs import cut
 from plasm.jobs.reconnecting import ask_persistently
 from plasm.jobs.records import QUEUED, RUNNING, Accepted
 from plasm.ports import Verdict
+from plasm.shares import origin_of
 from plasm.testing import DictStore, ScriptedRuntime
 from plasm.testing.fakes.scripts import hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
@@ -122,6 +123,7 @@ async def _ran_at_the_death_of(home, times: int, client) -> str:
     job = Accepted(
         id=job_id(client.peer, submitted.nonce, submitted.job.digest()),
         client=client.peer,
+        origin=origin_of(None, client.peer),
         nonce=submitted.nonce,
         job=submitted.job,
         digest=submitted.job.digest(),

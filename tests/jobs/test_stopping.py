@@ -13,6 +13,7 @@ from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import Progress, Result
 from plasm.jobs.records import CANCELLED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending
 from plasm.ports import Verdict
+from plasm.shares import origin_of
 from plasm.testing import DictStore
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
@@ -25,6 +26,7 @@ def accepted(state: str = QUEUED) -> Accepted:
     return Accepted(
         id="0" * 32,
         client="client",
+        origin=origin_of(None, "client"),
         nonce=bytes(16),
         job=submitted.job,
         digest=submitted.job.digest(),

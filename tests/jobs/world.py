@@ -247,6 +247,14 @@ async def until(condition: Callable[[], bool]) -> None:
         await anyio.sleep(0.002)
 
 
+def age(standing: Standing, seconds: float) -> None:
+    """Have all that the node holds be that much older."""
+    worker = standing.node.worker
+    for tracked in worker._queue.transferring():
+        tracked.since -= seconds
+    worker._journal._time._before += seconds
+
+
 def page(number: int, *, deadline: float | None = None) -> Submitted:
     """An entry of a client's book."""
     return Submitted(

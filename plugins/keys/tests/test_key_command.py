@@ -81,7 +81,7 @@ def test_import_keeps_an_existing_key(home: Path, tmp_path: Path) -> None:
     before = call(home, "show").stdout
     result = call(home, "import", str(backup))
     assert result.exit_code == 125
-    assert "move it away" in result.stderr
+    assert "name another" in result.stderr
     assert call(home, "show").stdout == before
 
 

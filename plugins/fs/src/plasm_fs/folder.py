@@ -76,7 +76,7 @@ class Folder:
         with os.fdopen(os.open(name, READ, dir_fd=shelf), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise StoreError(f"{name} in {self._path} is not a regular file; remove it")
+                raise StoreError(f"{name} in {self._path} is not a regular file: what it was is not known")
             if status.st_size > max_bytes:
                 raise TooLarge(f"{digest} has {status.st_size} bytes and {max_bytes} are allowed")
             content = file.read(status.st_size + 1)

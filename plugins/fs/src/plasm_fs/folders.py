@@ -25,9 +25,11 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise StoreError(f"the disk of {path} is full; free some space or lower the store's max_bytes") from error
+            raise StoreError(f"the disk of {path} is full; make room on it") from error
         if error.errno in _LINK:
-            raise StoreError(f"{path} is or holds a symbolic link or a file out of place; remove it") from error
+            raise StoreError(
+                f"{path} is or holds a symbolic link or a file out of place; name the store's own folder"
+            ) from error
         raise StoreError(f"the store in {path} failed: {error.strerror}") from error
 
 

@@ -49,7 +49,7 @@ def read_private(path: Path, max_bytes: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise KeyRefused(f"{name} is not a regular file; move it away")
+            raise KeyRefused(f"{name} is not a regular file; name the key file itself")
         if status.st_uid != os.geteuid():
             raise KeyRefused(f"{name} belongs to another user; chown {os.geteuid()} {name}")
         mode = stat.S_IMODE(status.st_mode)
@@ -73,7 +73,7 @@ def publish_private(path: Path, data: bytes) -> None:
     try:
         _publish(path, data)
     except FileExistsError:
-        raise KeyExists(f"there is a file at {name} already; move it away first") from None
+        raise KeyExists(f"there is a file at {name} already; name another: an identity is in it") from None
     except OSError as error:
         raise SignerError(f"cannot write the key {name}: {error.strerror}") from error
 

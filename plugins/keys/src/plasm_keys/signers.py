@@ -71,7 +71,7 @@ async def encrypted_signer(scope: Scope, options: EncryptedOptions) -> AsyncIter
         path, create = _in_home(scope, LOCKED_KEY_NAME), "missing"
     there = await anyio.to_thread.run_sync(os.path.lexists, path)
     if there and create == "new":
-        raise keyfile.KeyExists(f"there is a file at {shown(path)} already; move it away first")
+        raise keyfile.KeyExists(f"there is a file at {shown(path)} already; name another: an identity is in it")
     if there or create == "never":
         try:
             key = await _unlock(scope, path)
