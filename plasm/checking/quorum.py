@@ -164,7 +164,10 @@ class _Count:
 
     def failed(self, peer: PeerId, error: PlasmError) -> None:
         self.failures.append((peer, one_line(str(error))))
-        self.deeds.append((peer, Deed.TIMED_OUT if isinstance(error, NodeSilent) else Deed.REFUSED))
+        if isinstance(error, NodeSilent):
+            self.deeds.append((peer, Deed.TIMED_OUT))
+        elif not isinstance(error, AttemptFailed) or error.blames_node:
+            self.deeds.append((peer, Deed.REFUSED))
 
     def replicated(self) -> Replicated:
         best = self.best if self.reached else _Group()
