@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 
 import anyio
 import anyio.lowlevel
 
 from plasm.jobs.patience import Patience
 from plasm.ports import Found, PeerId
-from plasm.shares import origin_of
+from plasm.shares import Origin, Places, origin_of
 
-MOST_WAITING = 4096
-"""Nodes that were found and not asked yet; as many as a search tells of."""
+MOST_WAITING = 1024
+"""Nodes that were found and not asked yet. Above that one goes, chosen among those of the network that has most."""
 _MOST_ADDRESSES = 64
+_MOST_COUNTED = 16
+"""Addresses of a node whose networks count; an honest one has a handful."""
 _BY_NAME = "by name"
 """The network of all that are named by host names and not by addresses: names cost strangers nothing."""
 
 
 def networks_of(found: Found) -> frozenset[str]:
     """The networks of the addresses of `found`, as :func:`plasm.shares.origin_of` has them."""
-    return frozenset(_network(address) for address in found.addresses[:_MOST_ADDRESSES]) or frozenset((_BY_NAME,))
+    return frozenset(map(_network, found.addresses[:_MOST_COUNTED])) or frozenset((_BY_NAME,))
 
 
+# The same addresses are compared for every node that is asked.
+@lru_cache(maxsize=4096)
 def _network(address: str) -> str:
     parts = address.split("/", 3)
     if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
@@ -38,10 +43,13 @@ class Probes:
     stranger's word until it is dialed, so a node counts for the most asked one of all the networks that it names.
     """
 
-    def __init__(self, ask: Callable[[Found], Awaitable[None]], patience: Patience) -> None:
+    def __init__(
+        self, ask: Callable[[Found], Awaitable[None]], patience: Patience, *, most_waiting: int = MOST_WAITING
+    ) -> None:
         self._ask = ask
         self._patience = patience
         self._waiting: dict[PeerId, Found] = {}
+        self._places = Places[PeerId](most_waiting)
         self._asked: dict[PeerId, Found] = {}
         self._since: dict[PeerId, float] = {}
         self._networks: Counter[str] = Counter()
@@ -53,13 +61,18 @@ class Probes:
         return [*self._asked.values(), *self._waiting.values()]
 
     def put(self, found: Found) -> None:
-        """Ask `found`, in place of what waits for its peer; nothing where too many wait."""
+        """Ask `found`, in place of what waits for its peer."""
         earlier = self._waiting.get(found.peer)
         if earlier is not None:
             addresses = tuple(dict.fromkeys((*earlier.addresses, *found.addresses)))[:_MOST_ADDRESSES]
             found = Found(found.peer, addresses, found.source, found.properties)
-        elif len(self._waiting) >= MOST_WAITING:
-            return
+        else:
+            network = min(networks_of(found))
+            victim = self._places.enter(found.peer, Origin(network=network, peer=found.peer))
+            if victim is not None:
+                self._waiting.pop(victim, None)
+            if victim == found.peer:
+                return
         self._waiting[found.peer] = found
         self._changed.set()
 
@@ -67,6 +80,7 @@ class Probes:
         """Ask none of `peers` that wait."""
         for peer in peers:
             self._waiting.pop(peer, None)
+            self._places.leave(peer)
 
     def put_back(self) -> None:
         """Those whose asking was cancelled are asked anew by the next :meth:`run`."""
@@ -111,4 +125,5 @@ class Probes:
 
     def _next(self) -> Found:
         found = min(self._eligible(), key=lambda each: max(self._networks[network] for network in networks_of(each)))
+        self._places.leave(found.peer)
         return self._waiting.pop(found.peer)

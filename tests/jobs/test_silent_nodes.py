@@ -156,6 +156,20 @@ async def test_no_more_nodes_are_waited_for_than_that():
     assert len(asked) == 5
 
 
+async def test_a_crowd_that_waits_pushes_out_its_own_and_nobody_else():
+    async def ask(found: Found) -> None:
+        raise AssertionError("nobody is asked here")
+
+    probes = Probes(ask, Patience(), most_waiting=8)
+    honest = [found_at(100, "/ip4/198.51.100.1/tcp/1"), found_at(101, "/ip4/203.0.113.1/tcp/1")]
+    probes.put(honest[0])
+    for seed in range(1, 60):
+        probes.put(found_at(seed, f"/ip4/192.0.2.{seed}/tcp/1"))
+    probes.put(honest[1])
+    assert len(probes.unanswered) == 8
+    assert all(found in probes.unanswered for found in honest)
+
+
 async def test_a_network_whose_nodes_failed_comes_after_the_others():
     crowd = [found_at(seed, f"/ip4/192.0.2.{seed}/tcp/1") for seed in range(1, 4)]
     other = found_at(20, "/ip4/198.51.100.1/tcp/1")

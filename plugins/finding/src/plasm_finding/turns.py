@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import anyio
@@ -13,7 +14,8 @@ from plasm.ports import Found, PeerId
 from plasm.shares import origin_of
 
 MOST_WAITING: Final = 1024
-_MOST_ADDRESSES: Final = 64
+_MOST_COUNTED: Final = 16
+"""Addresses of a peer whose networks count; an honest one has a handful."""
 _BY_NAME: Final = "by name"
 """The network of all that are named by host names and not by addresses: names cost strangers nothing."""
 
@@ -105,9 +107,11 @@ class Turns:
 
 
 def _networks_of(found: Found) -> frozenset[str]:
-    return frozenset(_network(address) for address in found.addresses[:_MOST_ADDRESSES]) or frozenset((_BY_NAME,))
+    return frozenset(map(_network, found.addresses[:_MOST_COUNTED])) or frozenset((_BY_NAME,))
 
 
+# The same addresses are compared for every peer that is looked at.
+@lru_cache(maxsize=4096)
 def _network(address: str) -> str:
     parts = address.split("/", 3)
     if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
