@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import termios
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +64,7 @@ def secret_in_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _check_file(os.fstat(descriptor), name)
-            line = os.read(descriptor, LONGEST_SECRET + 2).partition(b"\n")[0]
+            line = os.read(descriptor, len(BOM_UTF8) + LONGEST_SECRET + 2).partition(b"\n")[0]
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:

@@ -45,13 +45,12 @@ async def unlock(file: bytes, passphrase: str, name: str) -> bytes:
     What it costs is checked before. Raises :exc:`KeyRefused` for a wrong passphrase and for what is not an age file
     with one, and :exc:`SignerError`.
     """
-    file = _readable(file, name)
     check_header(file, name)
     return await _age("decrypt", file, passphrase, name)
 
 
-def _readable(file: bytes, name: str) -> bytes:
-    """`file` without the byte order mark that an editor may have put before its armor."""
+def readable(file: bytes, name: str) -> bytes:
+    """`file` without the byte order mark that an editor may have put before its armor. Raises :exc:`KeyRefused`."""
     if file.startswith(_BINARY):
         return file
     try:
