@@ -79,6 +79,8 @@ def run_script(command: click.Command, name: str) -> NoReturn:
     """Run `command` as the program `name` and exit, with failures told as those of ``plasm`` are."""
     from plasm.cli.logs import configure_logging
     from plasm.cli.root import invoke
+    from plasm.streams import open_standard_streams
 
+    open_standard_streams()
     configure_logging(False)
     sys.exit(invoke(command, name, sys.argv[1:], Context()))

@@ -17,6 +17,7 @@ import msgspec
 from plasm import memory
 from plasm.errors import PlasmError
 from plasm.explaining import explain
+from plasm.files import NotText, text_of
 from plasm.identity import InvalidIdentity, parse_peer_id, peer_of_address
 from plasm.ports import Limits, PeerId
 from plasm.registry import PORTS
@@ -219,9 +220,10 @@ def load_config(path: Path | None, home: Path | None) -> Config:
     if len(raw) > LARGEST_FILE:
         raise ConfigError(f"{path} is larger than 1 MiB", "name another with --config")
     try:
-        return read_config(raw.decode(), path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: {error}") from error
+        text = text_of(raw)
+    except NotText as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    return read_config(text, path)
 
 
 def read_config(text: str, path: Path | None = None) -> Config:

@@ -30,17 +30,35 @@ class HomeBusy(HomeError):
         self.pid = pid
 
 
+class NoHome(HomeError):
+    """The user has no home folder, and nothing else says where the home is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"there is no home folder for user {os.geteuid()}",
+            "name a folder in PLASM_HOME or --home, or choose --profile private, which writes nothing",
+        )
+
+
 def default_home(environ: Mapping[str, str] | None = None) -> Path:
     """``PLASM_HOME``, else the platform's folder for a user's data (``~/.local/share/plasm``).
 
-    The system service sets ``PLASM_HOME=/var/lib/plasm``.
+    The system service sets ``PLASM_HOME=/var/lib/plasm``. Raises :exc:`NoHome` for a user without a home folder, such
+    as one of a container that ``/etc/passwd`` does not know.
     """
     named = (os.environ if environ is None else environ).get("PLASM_HOME")
     if named:
         return Path(named).absolute()
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("plasm", appauthor=False))
+    try:
+        folder = Path(platformdirs.user_data_dir("plasm", appauthor=False))
+    except RuntimeError:
+        raise NoHome from None
+    # Where no home folder is known, "~" may be left as it stands.
+    if not folder.is_absolute():
+        raise NoHome
+    return folder
 
 
 @dataclass(frozen=True)

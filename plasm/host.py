@@ -88,14 +88,17 @@ def book_for(home: Home) -> Book:
 
 @contextlib.asynccontextmanager
 async def open_client_on(
-    ports: OpenPorts, home: Home, runtimes: Sequence[str], log: logging.Logger
+    ports: OpenPorts, home: Home, runtimes: Sequence[str], log: logging.Logger, *, looks: bool = True
 ) -> AsyncIterator[Client]:
-    """A client on open ports that looks for nodes with one of `runtimes`, and goes by the ledger of `home`."""
+    """A client on open ports that looks for nodes with one of `runtimes`, and goes by the ledger of `home`.
+
+    Without `looks` it looks for none.
+    """
     async with open_ledger(ledger_path(home), log) as ledger:
         client = Client(
             peer=ports.peer,
             transports=[transport for _, transport in ports.transports],
-            discoveries=dict(ports.discoveries),
+            discoveries=dict(ports.discoveries) if looks else {},
             runtimes=runtimes,
             book=book_for(home),
             log=log,

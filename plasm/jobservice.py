@@ -65,10 +65,10 @@ class JobService(Protocol):
     async def execute(self, submission: Submission) -> Delivered:
         """Run the job on this machine; the receipt is its own. Raises :exc:`NotExecuted`."""
 
-    async def result(self, job_id: str, *, wait: bool, report: Report) -> Delivered:
+    async def result(self, job_id: str, *, wait: bool, report: Report, peers: Sequence[str] = ()) -> Delivered:
         """See :meth:`plasm.jobs.client.Client.result`."""
 
-    async def cancel(self, job_id: str) -> bool:
+    async def cancel(self, job_id: str, *, peers: Sequence[str] = ()) -> bool:
         """Stop a job, submitted from here or taken here; whether there was one to stop."""
 
     async def jobs(self) -> tuple[Sequence[Sent], Sequence[Hosted]]:
@@ -134,14 +134,14 @@ class OpenJobs:
             detail=ending.detail,
         )
 
-    async def result(self, job_id: str, *, wait: bool, report: Report) -> Delivered:
-        return await self.client.result(job_id, wait=wait, report=report)
+    async def result(self, job_id: str, *, wait: bool, report: Report, peers: Sequence[str] = ()) -> Delivered:
+        return await self.client.result(job_id, wait=wait, report=report, peers=peers)
 
-    async def cancel(self, job_id: str) -> bool:
+    async def cancel(self, job_id: str, *, peers: Sequence[str] = ()) -> bool:
         if self._worker is not None and await self._worker.cancel(job_id, None):
             return True
         try:
-            return await self.client.cancel(job_id)
+            return await self.client.cancel(job_id, peers=peers)
         except UnknownJob:
             if self._worker is not None and any(listed.id == job_id for listed in await self._worker.listed()):
                 return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import termios
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import anyio.to_thread
 
 from plasm.drivers import Scope
 from plasm.errors import printable
+from plasm.files import NotText, text_of
 from plasm.ports import SignerError
 
 LONGEST_SECRET: Final = 1024
@@ -62,17 +64,17 @@ def secret_in_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             _check_file(os.fstat(descriptor), name)
-            line = os.read(descriptor, LONGEST_SECRET + 2).partition(b"\n")[0]
+            line = os.read(descriptor, len(BOM_UTF8) + LONGEST_SECRET + 2).partition(b"\n")[0]
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SignerError(f"cannot read the secret in {name}: {reason}") from None
     try:
-        return _checked(line.rstrip(b"\r").decode(), f"secret in {name}")
-    except UnicodeDecodeError:
-        # The library's message is dropped: it quotes what it was decoding.
-        raise SignerError(f"the secret in {name} is not UTF-8; write it anew") from None
+        text = text_of(line.rstrip(b"\r"))
+    except NotText as error:
+        raise SignerError(f"the secret in {name} cannot be read: {error}") from None
+    return _checked(text, f"secret in {name}")
 
 
 def _check_file(status: os.stat_result, name: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from plasm.errors import PlanError
+from plasm.files import text_of
 from plasm.registry import NAME, PORTS, Registry
 
 DEFAULT: Final = "internet"
@@ -77,7 +78,7 @@ def load_profile(registry: Registry, name: str) -> Profile:
             raw = file.read(_LARGEST_FILE + 1)
         if len(raw) > _LARGEST_FILE:
             raise ValueError("larger than 64 KiB")
-        return read_profile(raw.decode(), name)
+        return read_profile(text_of(raw), name)
     except (OSError, ImportError, ValueError) as error:
         message = f"the profile {name} ({shipped.package}: {shipped.resource}) cannot be read: {error}"
         raise PlanError(message, "reinstall or upgrade the distribution that ships it") from error

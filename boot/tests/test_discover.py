@@ -40,7 +40,6 @@ def place(machine: Any) -> Any:
 
 
 async def run(machine: Any, *arguments: str | Path, program: str = "phase-discover", patch: str = "") -> Any:
-    patch += "\nimport plasm_boot.looking; plasm_boot.looking.RANK_SECONDS = 0.1"
     return await anyio.to_thread.run_sync(partial(machine, program, *arguments, patch=patch))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import Any
 
 import anyio
 import pytest
-from plasm_boot import looking
-from plasm_boot.looking import Answered, answering
+from plasm_boot.looking import Answered, RankBounds, answering
 
 from plasm.ports import BootTopic, Discovery, Found
 from plasm.testing import FakeSigner, StaticDirectory, StaticDiscovery, loopback_only
@@ -21,9 +22,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "RANK_SECONDS", 0.5)
+QUICK = RankBounds(rank_seconds=0.5)
 
 
 def directory(*ports: int) -> list[Discovery]:
@@ -36,8 +35,8 @@ def directory(*ports: int) -> list[Discovery]:
     return [StaticDiscovery(held, FakeSigner(0).peer)]
 
 
-async def look(*ports: int, seconds: float = 20) -> list[Answered]:
-    return await answering([], directory(*ports), STABLE, allows=loopback_only, seconds=seconds)
+async def look(*ports: int, seconds: float = 20, bounds: RankBounds = QUICK) -> list[Answered]:
+    return await answering([], directory(*ports), STABLE, allows=loopback_only, seconds=seconds, bounds=bounds)
 
 
 async def test_the_fastest_comes_first(serve: Any, published: Any, honest: Any) -> None:
@@ -62,3 +61,12 @@ async def test_the_first_answer_is_not_waited_for_longer_than_others_get_a_chanc
     silent = serve(published.today, "late=30")
     with anyio.fail_after(10):
         assert [each.provider.base_url for each in await look(silent.port, honest.port)] == [honest.base_url]
+
+
+async def test_providers_that_take_connections_and_say_nothing_give_their_places_away(honest: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        mute = [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
+        with anyio.fail_after(10):
+            bounds = RankBounds(rank_seconds=0, place_seconds=0.05, places=2)
+            found = await look(*mute, honest.port, bounds=bounds)
+    assert [each.provider.base_url for each in found] == [honest.base_url]

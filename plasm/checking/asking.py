@@ -47,9 +47,8 @@ def submit_by(jobs: Jobs, submission: Submission, *, name: str, report: Report) 
             return await jobs.submit(once, name=name, report=report, peers=found.addresses, look_seconds=0)
         except NoNode as error:
             reason = error.failures[0][1] if error.failures else error.message
-            # A node's own word for its failure stands in front.
-            word = reason.removeprefix("rejected: ").partition(" ")[0].removesuffix(":")
-            raise (ConnectionLost if error.silent else AttemptFailed)(reason, reason=word) from None
+            kind = ConnectionLost if error.silent else AttemptFailed
+            raise kind(reason, reason=error.reason) from None
 
     return submit
 

@@ -15,7 +15,6 @@ from plasm.checking.evidence import MAX_AGREEING, EvidenceRefused, make_evidence
 from plasm.checking.standing import Deed
 from plasm.errors import PlasmError, one_line, ungrouped
 from plasm.jobs.conversation import AttemptFailed, Delivered, JobCancelled, NodeSilent
-from plasm.jobs.messages import BLAMELESS
 from plasm.ports import Found, PeerId
 
 MAX_REPLICAS: Final = 16
@@ -164,9 +163,10 @@ class _Count:
 
     def failed(self, peer: PeerId, error: PlasmError) -> None:
         self.failures.append((peer, one_line(str(error))))
-        if isinstance(error, AttemptFailed) and error.reason in BLAMELESS:
-            return
-        self.deeds.append((peer, Deed.TIMED_OUT if isinstance(error, NodeSilent) else Deed.REFUSED))
+        if isinstance(error, NodeSilent):
+            self.deeds.append((peer, Deed.TIMED_OUT))
+        elif not isinstance(error, AttemptFailed) or error.blames_node:
+            self.deeds.append((peer, Deed.REFUSED))
 
     def replicated(self) -> Replicated:
         best = self.best if self.reached else _Group()

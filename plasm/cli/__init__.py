@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from plasm import __version__
+from plasm.streams import open_standard_streams
 
 
 def version_text(as_json: bool = False) -> str:
@@ -20,6 +21,7 @@ def version_text(as_json: bool = False) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (those of the process) name and return its exit code."""
+    open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What stdout cannot encode is shown as ?, and ends no command.

@@ -40,7 +40,10 @@ class Context:
 
     @property
     def home(self) -> Path:
-        """``--home``, else ``PLASM_HOME``, else the platform's folder; it need not exist."""
+        """``--home``, else ``PLASM_HOME``, else the platform's folder; it need not exist.
+
+        Raises :exc:`plasm.home.NoHome`.
+        """
         if self.home_path is not None:
             return self.home_path.absolute()
         from plasm.home import default_home
@@ -50,8 +53,13 @@ class Context:
     @cached_property
     def _settings(self) -> Config:
         from plasm.config import load_config
+        from plasm.home import NoHome
 
-        return load_config(self.config_path, self.home)
+        try:
+            home: Path | None = self.home
+        except NoHome:
+            home = None
+        return load_config(self.config_path, home)
 
     @cached_property
     def _registry(self) -> Registry:
@@ -77,23 +85,32 @@ class Context:
     ) -> Plan:
         """The plan for `ports` and `services`, with `preferred` and `without` as :func:`plasm.plan.make_plan` has them.
 
-        Raises :exc:`PlanError` or :exc:`plasm.config.ConfigError`.
+        Raises :exc:`PlanError`, :exc:`plasm.config.ConfigError` or :exc:`plasm.home.NoHome`: a profile that writes
+        nothing needs no home.
         """
-        from plasm.home import Home
+        from plasm.home import Home, NoHome
         from plasm.plan import make_plan
 
-        return make_plan(
+        missing: NoHome | None = None
+        try:
+            home = Home(self.home)
+        except NoHome as error:
+            home, missing = Home(None), error
+        plan = make_plan(
             self.registry(),
             ports=ports,
             cli=self.plugins,
             environ=os.environ.get("PLASM_PLUGINS"),
             config=self.settings(),
             profile=self.profile,
-            home=Home(self.home),
+            home=home,
             services=services,
             preferred=preferred,
             without=without,
         )
+        if missing is not None and plan.profile.writes:
+            raise missing
+        return plan
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import plasm.files
 from plasm.errors import PlasmError
 
 
@@ -25,18 +25,8 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """A file that appears whole or not at all. Raises :exc:`InputUnusable`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """As :func:`plasm.files.write_whole`. Raises :exc:`InputUnusable`."""
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        plasm.files.write_whole(path, data, mode)
     except OSError as error:
         raise InputUnusable(f"{path} cannot be written: {error.strerror or error}") from None

@@ -15,6 +15,7 @@ import click
 from plasm.cli import completers
 from plasm.cli.files import InputUnusable, read_file
 from plasm.cli.jobfiles import read_inputs
+from plasm.cli.stdin import read_stdin
 from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, InvalidJob, Job, Manifest, input_files, sha256
 from plasm.ports import Digest
@@ -75,7 +76,13 @@ class JobOptions:
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options and arguments of a job; the command gets them as one ``job``, a :class:`JobOptions`."""
 
-    @click.option("--stdin", "stdin_file", metavar="FILE", help="Standard input of the program; - passes ours on.")
+    @click.option(
+        "--stdin",
+        "stdin_file",
+        metavar="FILE",
+        help="Standard input of the program. Without it, or with -, ours is read to its end first, unless it is a"
+        " terminal; --timeout does not count that.",
+    )
     @click.option(
         "--input",
         "inputs",
@@ -147,7 +154,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             module=module,
             args=args,
             env=read_variables(variables),
-            stdin=_read_stdin(stdin_file),
+            stdin=_read_stdin(stdin_file, quiet=bool(rest.get("quiet"))),
             inputs=read_inputs(inputs),
             capabilities=tuple(sorted(set(capabilities))),
             memory=memory,
@@ -178,15 +185,9 @@ def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _read_stdin(file: str | None) -> bytes:
+def _read_stdin(file: str | None, *, quiet: bool) -> bytes:
     if file is not None and file != "-":
         return read_file(Path(file), MAX_INPUT_BYTES)
     if file is None and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
         return b""
-    try:
-        data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
-    except OSError:
-        return b""
-    if len(data) > MAX_INPUT_BYTES:
-        raise InputUnusable(f"standard input is longer than {MAX_INPUT_BYTES} bytes, which is the most that is taken")
-    return data
+    return read_stdin(MAX_INPUT_BYTES, quiet=quiet)

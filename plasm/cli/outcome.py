@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from plasm.cli.files import write_whole
 from plasm.cli.jobfiles import write_outputs
+from plasm.cli.terminal import write_output
 from plasm.exitcodes import exit_code
 from plasm.jobs.conversation import Delivered
 from plasm.jobs.manifest import sha256
@@ -41,10 +42,8 @@ def finish(
     stdout, stderr = outputs[STDOUT], outputs[STDERR]
     keep_files(files_of(outputs), out, quiet=quiet)
     sys.stdout.flush()
-    sys.stdout.buffer.write(stdout)
-    sys.stdout.buffer.flush()
-    sys.stderr.buffer.write(stderr)
-    sys.stderr.buffer.flush()
+    write_output(sys.stdout.buffer, stdout)
+    write_output(sys.stderr.buffer, stderr)
     if verdict is not Verdict.EXITED and not quiet:
         if stderr and not stderr.endswith(b"\n"):
             print(file=sys.stderr)

@@ -57,6 +57,11 @@ def peer_option(text: str) -> Callable[[Command], Command]:
     )
 
 
+def its_node_option(command: Command) -> Command:
+    """Adds ``--peer`` for a job that a node has already; the command gets it as ``peers``."""
+    return peer_option("Where the job's node is now; repeatable.")(command)
+
+
 def bootstrap_option(command: Command) -> Command:
     """Adds ``--bootstrap``; the command gets it as ``bootstrap``."""
     return click.option(

@@ -12,6 +12,7 @@ from plasm.cli.context import CommandFailed, Context
 from plasm.cli.jobids import whole_id
 from plasm.cli.joboptions import out_option
 from plasm.cli.outcome import finish_delivered
+from plasm.cli.parameters import bootstrap_option, its_node_option
 from plasm.cli.progress import Progress
 from plasm.cli.session import with_jobs
 from plasm.errors import one_line
@@ -25,26 +26,38 @@ from plasm.jobservice import JobService
 @click.option("--receipt", type=click.Path(path_type=Path), metavar="FILE", help="Write the receipt there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON, with the receipt in it.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
+@its_node_option
+@bootstrap_option
 @out_option
 @click.argument("job_id", shell_complete=completers.jobs)
 @click.pass_obj
 def command(
-    context: Context, *, job_id: str, wait: bool, receipt: Path | None, out: Path | None, as_json: bool, quiet: bool
+    context: Context,
+    *,
+    job_id: str,
+    peers: tuple[str, ...],
+    bootstrap: tuple[str, ...],
+    wait: bool,
+    receipt: Path | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Get the verified result of JOB_ID: its output as it wrote it, and its exit code.
 
-    The first six digits of the id or more are enough. With --no-wait it exits 1 where the job has not ended.
+    The first six digits of the id or more are enough. A node that is not where it was is looked for.
+    With --no-wait it exits 1 where the job has not ended.
     """
 
     async def ask(service: JobService) -> tuple[str, Delivered | NotFinished]:
         identity = await whole_id(service, job_id)
         try:
-            return identity, await service.result(identity, wait=wait, report=progress.report)
+            return identity, await service.result(identity, wait=wait, report=progress.report, peers=peers)
         except NotFinished as unfinished:
             return identity, unfinished
 
     with Progress(quiet=quiet, verbose=context.verbose) as progress:
-        identity, found = with_jobs(context, ask)
+        identity, found = with_jobs(context, ask, bootstrap=bootstrap, looks_in_vain=False)
     if isinstance(found, Delivered):
         finish_delivered(found, receipt=receipt, out=out, as_json=as_json, quiet=quiet)
     if as_json:

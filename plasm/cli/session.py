@@ -46,12 +46,14 @@ def with_jobs(
     ports: Collection[str] = ELSEWHERE,
     bootstrap: tuple[str, ...] = (),
     looks: bool = False,
+    looks_in_vain: bool = True,
     lists: bool = False,
 ) -> T:
     """Run `action` with the job service of this home and return what it returns.
 
-    With `looks` it looks for nodes: raises :exc:`~plasm.cli.joining.NobodyKnown` where that cannot find any. With
-    `lists` it lists jobs: those in the journal of a node that is not running too.
+    With `looks` it looks for nodes: raises :exc:`~plasm.cli.joining.NobodyKnown` where that cannot find any. Without
+    `looks_in_vain` it does not look there, and does what it can without. With `lists` it lists jobs: those in the
+    journal of a node that is not running too.
     """
     plan = context.plan(ports)
     settings = context.settings().node
@@ -63,11 +65,14 @@ def with_jobs(
         async with AsyncExitStack() as stack:
             stack.enter_context(plan.home.lock())
             opened = await stack.enter_async_context(open_plan(plan, bootstrap=ways_in))
-            if looks and knows_nobody(plan, opened, ways_in):
+            in_vain = knows_nobody(plan, opened, ways_in)
+            if looks and in_vain:
                 refuse_to_look(opened)
             client = worker = None
             if opened.transports:
-                client = await stack.enter_async_context(open_client_on(opened, plan.home, runtimes, log))
+                client = await stack.enter_async_context(
+                    open_client_on(opened, plan.home, runtimes, log, looks=looks_in_vain or not in_vain)
+                )
             if opened.runtimes:
                 # What is run for this user at once needs no journal: nobody else was promised anything.
                 worker = await stack.enter_async_context(open_worker(opened, settings, Home(None), log))

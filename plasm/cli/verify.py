@@ -15,6 +15,7 @@ from plasm.cli.context import Context
 from plasm.cli.files import InputUnusable, read_file
 from plasm.errors import PlasmError, one_line, printable
 from plasm.exitcodes import NO, OK, exit_code
+from plasm.home import NoHome
 from plasm.identity import InvalidIdentity, did_key, parse_peer_id, peer_of_address
 from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, canonical_json, sha256
 from plasm.jobs.receipt import (
@@ -235,7 +236,10 @@ def _expected(context: Context, claimed: PeerId, node: str | None, any_node: boo
 
 def _own_peer(context: Context) -> PeerId | None:
     """This home's own node, where it has a key already: looking at a receipt makes none."""
-    keys = context.home / "keys"
+    try:
+        keys = context.home / "keys"
+    except NoHome:
+        return None
     if not keys.is_dir() or not any(keys.iterdir()):
         return None
     plan = context.plan({"signer"})

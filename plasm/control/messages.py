@@ -60,6 +60,7 @@ class AskResult(Message, frozen=True, kw_only=True):
     version: int = VERSION
     job_id: str
     wait: bool = True
+    peers: tuple[str, ...] = ()
 
 
 class AskJobs(Message, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ class AskCancel(Message, frozen=True, kw_only=True):
 
     version: int = VERSION
     job_id: str
+    peers: tuple[str, ...] = ()
 
 
 class AskNodes(Message, frozen=True, kw_only=True):

@@ -91,12 +91,12 @@ class RemoteJobs:
         async with self._ask(request, submission.module, submission.input) as reader:
             return await _delivered(reader, lambda event: None)
 
-    async def result(self, job_id: str, *, wait: bool, report: Report) -> Delivered:
-        async with self._ask(AskResult(job_id=job_id, wait=wait)) as reader:
+    async def result(self, job_id: str, *, wait: bool, report: Report, peers: Sequence[str] = ()) -> Delivered:
+        async with self._ask(AskResult(job_id=job_id, wait=wait, peers=tuple(peers))) as reader:
             return await _delivered(reader, report)
 
-    async def cancel(self, job_id: str) -> bool:
-        async with self._ask(AskCancel(job_id=job_id)) as reader:
+    async def cancel(self, job_id: str, *, peers: Sequence[str] = ()) -> bool:
+        async with self._ask(AskCancel(job_id=job_id, peers=tuple(peers))) as reader:
             stopped = await _reply(reader)
             if not isinstance(stopped, Stopped):
                 raise _misplaced(stopped)

@@ -144,14 +144,15 @@ async def _answer(stream: ByteStream, request: Request, module: bytes, data: byt
             await _send_delivered(stream, await service.execute(_submission(request, module, data)))
         case AskResult():
             delivered = await _with_events(
-                stream, lambda report: service.result(request.job_id, wait=request.wait, report=report)
+                stream,
+                lambda report: service.result(request.job_id, wait=request.wait, report=report, peers=request.peers),
             )
             await _send_delivered(stream, delivered)
         case AskJobs():
             sent, hosted = await service.jobs()
             await stream.send(encode(Jobs(sent=tuple(sent), hosted=tuple(hosted))))
         case AskCancel():
-            await stream.send(encode(Stopped(stopped=await service.cancel(request.job_id))))
+            await stream.send(encode(Stopped(stopped=await service.cancel(request.job_id, peers=request.peers))))
         case AskNodes():
             await _send_nodes(stream, request, service)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -12,7 +13,7 @@ from plasm.errors import PlasmError
 from plasm.identity import InvalidIdentity, peer_of_address
 from plasm.jobs.conversation import AttemptFailed, Event, NodeSilent, Report
 from plasm.jobs.finding import describe_search, finding
-from plasm.jobs.messages import BLAMELESS
+from plasm.jobs.patience import Patience
 from plasm.jobs.preference import Candidates, NoPreference, Preference
 from plasm.ports import Discovery, Found, PeerId, Topic
 
@@ -21,18 +22,30 @@ T = TypeVar("T")
 LOOK_SECONDS = 30.0
 _ATTEMPTS_PER_NODE = 2
 _MOST_ATTEMPTS = 32
+_MOST_FAILURES = 64
+"""That are remembered, those of nodes that did not even say what they are included."""
+_MOST_NAMED = 3
+"""Nodes that failed for one reason, in the message of :exc:`NoNode`; above that they are counted."""
 
 
 class NoNode(PlasmError):
     """No node did the job: none was found, or each one failed. The message says where was looked and why each did."""
 
     def __init__(
-        self, message: str, mend: str = "", failures: Sequence[tuple[PeerId, str]] = (), *, silent: bool = False
+        self,
+        message: str,
+        mend: str = "",
+        failures: Sequence[tuple[PeerId, str]] = (),
+        *,
+        silent: bool = False,
+        reason: str = "",
     ) -> None:
         super().__init__(message, mend)
         self.failures = tuple(failures)
         self.silent = silent
         """Whether each node that was asked was given up because nothing came from it in time."""
+        self.reason = reason
+        """As :class:`~plasm.jobs.conversation.AttemptFailed` has it, where all nodes gave the same one."""
 
 
 class InvalidAddress(PlasmError):
@@ -43,12 +56,18 @@ class Attempts(Generic[T]):
     """Tries nodes with `attempt` and remembers why each one failed."""
 
     def __init__(
-        self, attempt: Callable[[Found], Awaitable[T]], report: Report, preference: Preference | None = None
+        self,
+        attempt: Callable[[Found], Awaitable[T]],
+        report: Report,
+        preference: Preference | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._attempt = attempt
         self._report = report
         self._preference = preference or NoPreference()
+        self._patience = patience or Patience()
         self._failures: list[tuple[PeerId, AttemptFailed]] = []
+        self._counts: Counter[PeerId] = Counter()
 
     async def among(self, peers: Sequence[str]) -> T:
         """What the first of `peers` (multiaddrs) that does the job answers.
@@ -66,44 +85,60 @@ class Attempts(Generic[T]):
         topics: Sequence[Topic],
         look_seconds: float,
         log: logging.Logger,
+        *,
+        probe: Callable[[Found], Awaitable[object]],
     ) -> T:
         """What the first node that does the job answers, of those found the preferred first.
 
-        Only waiting for nodes counts as looking.
+        Only nodes that answer `probe` are tried, which raises as an attempt does; many are asked that at once. Only
+        waiting for nodes counts as looking.
 
         Raises :exc:`NoNode`.
         """
+
+        async def reached(found: Found) -> bool:
+            # A node that failed gets a second chance under new addresses, and no more.
+            if self._counts[found.peer] >= _ATTEMPTS_PER_NODE:
+                return False
+            try:
+                await probe(found)
+            except AttemptFailed as error:
+                await self._note(found, error)
+                return False
+            return True
+
         where = describe_search(discoveries)
         self._report(Event(kind="looking", detail=where))
         async with finding(discoveries, topics, log) as nodes:
-            candidates = Candidates(nodes, self._preference)
+            candidates = Candidates(nodes, self._preference, reached, self._patience)
             looked = 0.0
-            while looked < look_seconds:
+            attempts = 0
+            while looked < look_seconds and attempts < _MOST_ATTEMPTS:
                 began = anyio.current_time()
                 with anyio.move_on_after(look_seconds - looked) as waiting:
                     found = await candidates.next()
                 looked += anyio.current_time() - began
                 if waiting.cancelled_caught:
                     break
-                # A node that failed gets a second chance under new addresses, and no more.
-                if [peer for peer, _ in self._failures].count(found.peer) >= _ATTEMPTS_PER_NODE:
+                if self._counts[found.peer] >= _ATTEMPTS_PER_NODE:
                     continue
+                attempts += 1
                 if done := await self._try(found):
                     await self._preference.answered(found.peer)
                     return done[0]
-                await self._tell_failure(found.peer)
-                if len(self._failures) >= _MOST_ATTEMPTS:
-                    break
+                candidates.failed(found)
         raise _no_node(self._failures, f"looked {look_seconds:g} s by {where}")
 
-    async def _tell_failure(self, peer: PeerId) -> None:
-        _, error = self._failures[-1]
-        if error.reason in BLAMELESS:
+    async def _note(self, found: Found, error: AttemptFailed) -> None:
+        self._report(Event(kind="node_failed", node=found.peer, detail=error.message))
+        self._counts[found.peer] += 1
+        if len(self._failures) >= _MOST_FAILURES:
             return
+        self._failures.append((found.peer, error))
         if isinstance(error, NodeSilent):
-            await self._preference.silent(peer)
-        else:
-            await self._preference.refused(peer)
+            await self._preference.silent(found.peer)
+        elif error.blames_node:
+            await self._preference.refused(found.peer)
 
     async def _try(self, found: Found) -> list[T]:
         self._report(Event(kind="found", node=found.peer, detail=found.source))
@@ -111,8 +146,7 @@ class Attempts(Generic[T]):
         try:
             return [await self._attempt(found)]
         except AttemptFailed as error:
-            self._failures.append((found.peer, error))
-            self._report(Event(kind="node_failed", node=found.peer, detail=error.message))
+            await self._note(found, error)
             return []
 
 
@@ -133,14 +167,23 @@ def _no_node(failures: Sequence[tuple[PeerId, AttemptFailed]], where: str) -> No
             f"no node was found: {where}",
             "name one with --peer, or a way in with --bootstrap; a node does not take its own jobs",
         )
-    # The same node may have failed twice for one reason, and several for reasons with one mend.
-    reasons = "; ".join(dict.fromkeys(blame(peer, error.message) for peer, error in failures))
+    by_reason: dict[str, dict[PeerId, None]] = {}
+    for peer, error in failures:
+        by_reason.setdefault(error.message, {})[peer] = None
+    reasons = []
+    for reason, peers in by_reason.items():
+        if len(peers) > _MOST_NAMED:
+            reasons.append(f"{len(peers)} nodes: {reason}")
+        else:
+            reasons += [blame(peer, reason) for peer in peers]
     mends = "; ".join(dict.fromkeys(error.mend for _, error in failures if error.mend))
+    words = {error.reason for _, error in failures}
     return NoNode(
-        f"no node did the job ({where}): {reasons}",
+        f"no node did the job ({where}): {'; '.join(reasons)}",
         mends,
         failures=[(peer, str(error)) for peer, error in failures],
         silent=all(isinstance(error, NodeSilent) for _, error in failures),
+        reason=words.pop() if len(words) == 1 else "",
     )
 
 

@@ -9,6 +9,7 @@ import anyio
 
 from plasm.jobs.conversation import ConnectionLost, Conversation
 from plasm.jobs.messages import PROTOCOL
+from plasm.jobs.patience import Patience
 from plasm.ports import Found, PeerId, Transport, TransportError
 
 _KEPT_PER_PEER = 8
@@ -21,8 +22,9 @@ _CLOSE_SECONDS = 2
 class Connections:
     """Streams to nodes over any of `transports`, in order of preference."""
 
-    def __init__(self, transports: Sequence[Transport]) -> None:
+    def __init__(self, transports: Sequence[Transport], patience: Patience | None = None) -> None:
         self._transports = transports
+        self._patience = patience or Patience()
         self._kept: dict[PeerId, list[tuple[float, Conversation]]] = {}
 
     @contextlib.asynccontextmanager
@@ -92,7 +94,7 @@ class Connections:
                 problems.append(str(error))
                 continue
             if stream.peer == found.peer:
-                return Conversation(stream)
+                return Conversation(stream, self._patience)
             await stream.reset()
             problems.append("another identity answered")
         raise ConnectionLost("; ".join(problems) or f"no transport here understands {', '.join(found.addresses)}")

@@ -14,6 +14,7 @@ from plasm.errors import PlasmError, one_line
 from plasm.jobs.framing import FrameCut, FrameError, FrameReader
 from plasm.jobs.manifest import NONCE_BYTES, Job, job_id, join_input
 from plasm.jobs.messages import (
+    BLAMELESS,
     INLINE_BYTES,
     Accepted,
     AnyReply,
@@ -37,13 +38,12 @@ from plasm.jobs.messages import (
     send_pieces,
 )
 from plasm.jobs.outputs import STDERR, STDOUT, cut, files_of
+from plasm.jobs.patience import Patience
 from plasm.jobs.receipt import ReceiptRefused, Statement, hold_against, verify_receipt
 from plasm.jobs.rejections import MENDS
 from plasm.ports import Digest, PeerId, Stream, StreamBroken
 
 STATES = ("transferring", "queued", "compiling", "running")
-ANSWER_SECONDS = 30
-"""A node answers or shows a sign of life within this; three of its heartbeats."""
 TRANSFER_SECONDS = 120
 
 
@@ -73,6 +73,11 @@ class AttemptFailed(PlasmError):
     def __init__(self, message: str, mend: str = "", *, reason: str = "") -> None:
         super().__init__(message, mend)
         self.reason = reason
+
+    @property
+    def blames_node(self) -> bool:
+        """Whether it stands in what is remembered of the node."""
+        return self.reason not in BLAMELESS
 
 
 class JobCancelled(PlasmError):
@@ -171,10 +176,13 @@ class Delivered:
 class Conversation:
     """A stream to a node on which one thing after another is asked."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, patience: Patience | None = None) -> None:
         self.stream = stream
-        self._reader = FrameReader(stream)
+        self.answers = 0
+        """How many came from the node."""
         self.finished = False
+        self._reader = FrameReader(stream)
+        self._patience = patience or Patience()
 
     @property
     def node(self) -> PeerId:
@@ -196,7 +204,8 @@ class Conversation:
                     input=data if small else None,
                     arch=submission.arch,
                     runtime=submission.runtime,
-                )
+                ),
+                self._patience.first_answer_seconds,
             )
             if isinstance(accepted, Rejected):
                 line = f"rejected: {one_line(accepted.reason)} ({one_line(accepted.detail)})"
@@ -223,9 +232,8 @@ class Conversation:
 
     async def fetch(self, identity: str, *, wait: bool) -> None:
         """Ask for the result of a job; :meth:`result` receives it."""
-        with _attempt():
-            with anyio.fail_after(ANSWER_SECONDS):
-                await self.stream.send(encode(Fetch(job_id=identity, wait=wait)))
+        with _attempt(), _deadline(self._patience.answer_seconds):
+            await self.stream.send(encode(Fetch(job_id=identity, wait=wait)))
 
     async def result(self, expected: Expected, report: Report) -> Delivered:
         """Wait for the result and verify it. Raises :exc:`AttemptFailed`; what is refused is not returned."""
@@ -263,7 +271,7 @@ class Conversation:
     async def cancel(self, identity: str) -> bool:
         """Whether the node stopped the job. Raises :exc:`AttemptFailed`."""
         with _attempt():
-            reply = await self._ask_anything(Cancel(job_id=identity))
+            reply = await self._ask_anything(Cancel(job_id=identity), self._patience.first_answer_seconds)
             if isinstance(reply, Failed):
                 if reply.reason == "UnknownJob":
                     return False
@@ -276,7 +284,7 @@ class Conversation:
         """What the node offers, and the seconds that the answer took. Raises :exc:`AttemptFailed`."""
         with _attempt():
             asked = anyio.current_time()
-            reply = await self._ask(Describe())
+            reply = await self._ask(Describe(), self._patience.description_seconds)
             if not isinstance(reply, Description):
                 raise _unexpected(reply)
         return reply, anyio.current_time() - asked
@@ -303,20 +311,26 @@ class Conversation:
             received += piece.data
         return bytes(received)
 
-    async def _ask(self, message: AnyRequest) -> AnyReply:
-        return _sound(await self._ask_anything(message))
+    async def _ask(self, message: AnyRequest, seconds: float) -> AnyReply:
+        return _sound(await self._ask_anything(message, seconds))
 
-    async def _ask_anything(self, message: AnyRequest) -> AnyReply:
+    async def _ask_anything(self, message: AnyRequest, seconds: float) -> AnyReply:
         # One deadline for both: it is part of what each job costs.
-        with anyio.fail_after(ANSWER_SECONDS):
+        with _deadline(seconds, first=True):
             await self.stream.send(encode(message))
-            return _spoken(await receive_reply(self._reader))
+            return self._spoken(await receive_reply(self._reader))
 
     async def _receive(self) -> AnyReply:
         if (body := self._reader.ready()) is not None:
-            return _sound(_spoken(decode_reply(body)))
-        with anyio.fail_after(ANSWER_SECONDS):
-            return _sound(_spoken(await receive_reply(self._reader)))
+            return _sound(self._spoken(decode_reply(body)))
+        with _deadline(self._patience.answer_seconds):
+            return _sound(self._spoken(await receive_reply(self._reader)))
+
+    def _spoken(self, reply: AnyReply) -> AnyReply:
+        self.answers += 1
+        if isinstance(reply, Unsupported):
+            raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
+        return reply
 
 
 def expect(submission: Submission, node: PeerId, client: PeerId) -> Expected:
@@ -347,23 +361,26 @@ def _transfer(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _deadline(seconds: float, *, first: bool = False) -> Iterator[None]:
+    """A node that answers nothing to the first question is not asked again; one that fell silent later may be."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError:
+        kind = NodeSilent if first else ConnectionLost
+        raise kind(f"no sign of life for {seconds:g} s") from None
+
+
+@contextlib.contextmanager
 def _attempt() -> Iterator[None]:
     try:
         yield
     except StreamBroken as error:
         raise ConnectionLost(f"the connection was lost: {error}") from None
-    except TimeoutError:
-        raise ConnectionLost(f"no sign of life for {ANSWER_SECONDS} s") from None
     except FrameCut as error:
         raise ConnectionLost(str(error)) from None
     except (ProtocolViolation, FrameError) as error:
         raise AttemptFailed(str(error)) from None
-
-
-def _spoken(reply: AnyReply) -> AnyReply:
-    if isinstance(reply, Unsupported):
-        raise AttemptFailed(f"the node speaks version {', '.join(map(str, reply.versions))} of the job protocol")
-    return reply
 
 
 def _sound(reply: AnyReply) -> AnyReply:

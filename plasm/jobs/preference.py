@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from plasm.errors import ungrouped
+from plasm.jobs.patience import Patience
+from plasm.jobs.probing import Probes, networks_of
 from plasm.ports import Found, PeerId
 
 GATHER_SECONDS = 0.1
 """For more nodes to turn up beside the first, so that there is a choice; a fraction of what finding one takes."""
+_MOST_COMPARED = 256
+"""Of those that have not answered: what is known of each is read for every choice."""
 
 
 class Preference(Protocol):
@@ -43,33 +49,101 @@ class NoPreference:
     async def refused(self, peer: PeerId) -> None: ...
 
 
-class Candidates:
-    """The nodes of a search, each handed out once for every set of addresses under which it was found."""
+Reached = Callable[[Found], Awaitable[bool]]
+"""Whether that node answers at all; raises nothing."""
 
-    def __init__(self, nodes: MemoryObjectReceiveStream[Found], preference: Preference) -> None:
+
+class Candidates:
+    """The nodes of a search that answer, each handed out once for every set of addresses under which it was found.
+
+    `reached` asks a node. Many are asked at once, so that those who say nothing hold up nobody.
+    """
+
+    def __init__(
+        self,
+        nodes: MemoryObjectReceiveStream[Found],
+        preference: Preference,
+        reached: Reached,
+        patience: Patience | None = None,
+    ) -> None:
         self._nodes = nodes
         self._preference = preference
-        self._waiting: list[Found] = []
+        self._reached = reached
+        self._patience = patience or Patience()
+        self._probes = Probes(self._ask, self._patience)
+        self._answered: dict[PeerId, Found] = {}
+        self._found: dict[PeerId, int] = {}
+        self._failures: Counter[str] = Counter()
         self._gathered = False
+        self._changed = anyio.Event()
 
     async def next(self) -> Found:
-        """The best of those that are there, waiting for one where there is none."""
+        """The best of those that answered, waiting for one where there is none."""
+        await self._gather()
+        best: list[Found] = []
+        try:
+            with ungrouped():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._receive)
+                    tasks.start_soon(self._probes.run)
+                    best.append(await self._choose())
+                    tasks.cancel_scope.cancel()
+        finally:
+            self._probes.put_back()
+        return best[0]
+
+    def failed(self, found: Found) -> None:
+        """`found` did not do what was asked of it: other networks come before those that it names."""
+        self._failures.update(networks_of(found))
+
+    async def _ask(self, found: Found) -> None:
+        if await self._reached(found):
+            self._answered[found.peer] = found
+        self._changed.set()
+
+    async def _choose(self) -> Found:
+        since: float | None = None
         while True:
-            if not self._waiting:
-                self._waiting.append(await self._nodes.receive())
-            await self._gather()
-            self._waiting = await self._preference.order(self._waiting)
-            if self._waiting:
-                return self._waiting.pop(0)
+            self._changed = anyio.Event()
+            ordered = await self._order()
+            ready = [found for found in ordered if found.peer in self._answered]
+            now = anyio.current_time()
+            if ready and since is None:
+                since = now
+            if ready and since is not None:
+                over = now >= since + self._patience.head_start_seconds
+                if over or ordered[0].peer in self._answered:
+                    return self._answered.pop((ready if over else ordered)[0].peer)
+            until = None if since is None else since + self._patience.head_start_seconds - now
+            with anyio.move_on_after(until):
+                await self._changed.wait()
+
+    async def _order(self) -> list[Found]:
+        """Those that may still be handed out, best first, without those that are not to be asked."""
+        others = [found for found in self._probes.unanswered if found.peer not in self._answered]
+        candidates = [*self._answered.values(), *others[:_MOST_COMPARED]]
+        candidates.sort(key=lambda found: self._found[found.peer])
+        ordered = await self._preference.order(candidates)
+        refused = {found.peer for found in candidates} - {found.peer for found in ordered}
+        self._probes.drop(refused)
+        for peer in refused:
+            self._answered.pop(peer, None)
+        return sorted(ordered, key=lambda each: max(self._failures[network] for network in networks_of(each)))
+
+    async def _receive(self) -> None:
+        while True:
+            self._put(await self._nodes.receive())
+            self._changed.set()
+
+    def _put(self, found: Found) -> None:
+        self._found.setdefault(found.peer, len(self._found))
+        self._probes.put(found)
 
     async def _gather(self) -> None:
-        if not self._gathered:
-            self._gathered = True
-            with anyio.move_on_after(GATHER_SECONDS):
-                while True:
-                    self._waiting.append(await self._nodes.receive())
-        while True:
-            try:
-                self._waiting.append(self._nodes.receive_nowait())
-            except anyio.WouldBlock:
-                return
+        if self._gathered:
+            return
+        self._gathered = True
+        self._put(await self._nodes.receive())
+        with anyio.move_on_after(GATHER_SECONDS):
+            while True:
+                self._put(await self._nodes.receive())

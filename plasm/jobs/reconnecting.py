@@ -14,6 +14,9 @@ from plasm.ports import Found
 T = TypeVar("T")
 
 RECONNECTIONS = 5
+_UNANSWERED_RECONNECTIONS = 2
+"""To a node from which no answer ever came: whoever takes streams and ends them is not waited for like one that is
+at our job."""
 _RECONNECT_FIRST_SECONDS = 0.2
 
 
@@ -33,21 +36,28 @@ async def ask_persistently(
     """
     pause = _RECONNECT_FIRST_SECONDS
     fresh = not keep
-    reached = False
+    reached = answered = False
+    before = 0
+    unanswered = _UNANSWERED_RECONNECTIONS
     while True:
         kept = not fresh and connections.holds(found.peer)
+        conversation: Conversation | None = None
         try:
             async with connections.conversation(found, fresh=fresh) as conversation:
-                reached = True
+                reached, before = True, conversation.answers
                 answer = await ask(conversation)
                 if not keep:
                     conversation.finish()
                 return answer
         except ConnectionLost as error:
             fresh = True
-            if kept:
+            answers = 0 if conversation is None else conversation.answers - before
+            if kept and not answers:
+                # It may have died long ago, which is no fault of the connection that a new one is.
                 continue
-            if not reached or reconnections <= 0:
+            answered = answered or answers > 0
+            unanswered -= not answered
+            if not reached or reconnections <= 0 or unanswered < 0:
                 raise
             report(Event(kind="reconnecting", node=found.peer, detail=str(error)))
         reconnections -= 1

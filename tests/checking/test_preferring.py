@@ -24,6 +24,11 @@ def never() -> float:
     return 0.99
 
 
+async def reached(found: Found) -> bool:
+    """Everybody answers."""
+    return True
+
+
 async def trusted(ledger: Ledger, found: Found, latency_seconds: float = 0.1) -> None:
     await ledger.record(found.peer, *[Deed.AGREED] * TRUSTED_AFTER, Deed.ANSWERED, latency_seconds=latency_seconds)
 
@@ -61,7 +66,7 @@ async def test_of_the_nodes_that_turn_up_together_the_preferred_is_asked_first()
         with send, receive:
             for found in (A, B, C):
                 send.send_nowait(found)
-            candidates = Candidates(receive, LedgerPreference(ledger, never))
+            candidates = Candidates(receive, LedgerPreference(ledger, never), reached)
             assert [await candidates.next(), await candidates.next()] == [C, A]
 
 
@@ -70,7 +75,7 @@ async def test_without_a_preference_nodes_are_asked_as_they_are_found() -> None:
     with send, receive:
         for found in (B, A):
             send.send_nowait(found)
-        candidates = Candidates(receive, NoPreference())
+        candidates = Candidates(receive, NoPreference(), reached)
         assert [await candidates.next(), await candidates.next()] == [B, A]
         send.send_nowait(C)
         assert await candidates.next() == C

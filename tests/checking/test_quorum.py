@@ -235,6 +235,14 @@ async def test_an_error_that_is_no_nodes_fault_ends_all():
 
 
 @pytest.mark.anyio
+async def test_a_node_that_could_not_prepare_the_module_is_passed_over_without_a_deed():
+    network = Network(fails(AttemptFailed("rejected", reason="ModuleNotPrepared")), says())
+    done = await network.replicate(1, 1)
+    assert numbers(done.agreeing) == [2]
+    assert dict(network.deeds) == {2: (Deed.ANSWERED,)}
+
+
+@pytest.mark.anyio
 async def test_the_deeds_of_all_are_written_down():
     network = Network(says(LIE), says(), says(), fails(ConnectionLost("silent")), fails(AttemptFailed("rejected")))
     network.behaviours = {number: network.behaviours[number] for number in (4, 5, 1, 2, 3)}

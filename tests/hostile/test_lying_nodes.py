@@ -29,6 +29,7 @@ from plasm.jobs.messages import (
     encode,
 )
 from plasm.jobs.outputs import Output, table_of
+from plasm.jobs.patience import Patience
 from plasm.ports import Outcome, PeerId, Verdict
 from plasm.testing import FakeSigner
 from tests.jobs.world import Events, ignore, receipt_for, submission
@@ -260,9 +261,7 @@ async def test_progress_full_of_control_characters_is_shown_escaped(world):
 
 
 @pytest.mark.parametrize("when", ["before the answer", "after it accepted", "inside a frame"])
-async def test_a_node_that_falls_silent_is_given_up_at_the_deadline(world, monkeypatch, when):
-    monkeypatch.setattr("plasm.jobs.conversation.ANSWER_SECONDS", 0.05)
-
+async def test_a_node_that_falls_silent_is_given_up_at_the_deadline(world, when):
     async def behave(talk) -> None:
         offer = decode_request(await talk.reader.receive())
         if when == "after it accepted":
@@ -272,7 +271,8 @@ async def test_a_node_that_falls_silent_is_given_up_at_the_deadline(world, monke
         await anyio.sleep_forever()
 
     with anyio.fail_after(10):
-        async with world.posing(behave, seed=50) as mute, world.client() as client:
+        patience = Patience(answer_seconds=0.05, first_answer_seconds=0.05)
+        async with world.posing(behave, seed=50) as mute, world.client(patience=patience) as client:
             with pytest.raises(NoNode, match="no sign of life"):
                 await client.submit(submission(), name="x", report=ignore, peers=mute.addresses)
 

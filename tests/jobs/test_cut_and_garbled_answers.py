@@ -130,8 +130,8 @@ async def test_a_node_that_ends_every_stream_is_given_up_after_a_few(world):
         async with world.posing(behave, seed=2) as found, world.client() as client:
             with pytest.raises(NoNode, match="closed the stream instead of answering"):
                 await client.submit(submission(), name="x", report=events, peers=found.addresses)
-    assert len(streams) == 6
-    assert events.kinds().count("reconnecting") == 5
+    assert len(streams) == 3
+    assert events.kinds().count("reconnecting") == 2
 
 
 class Fixed:

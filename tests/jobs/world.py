@@ -20,10 +20,33 @@ from plasm.jobs.client import Client, open_client
 from plasm.jobs.conversation import Event, Submission
 from plasm.jobs.framing import FrameReader
 from plasm.jobs.manifest import Job, Manifest, sha256
-from plasm.jobs.messages import INLINE_BYTES, PROTOCOL, AnyReply, Message, Offer, decode_reply, encode
+from plasm.jobs.messages import (
+    INLINE_BYTES,
+    PROTOCOL,
+    AnyReply,
+    Describe,
+    Description,
+    Message,
+    Offer,
+    decode_reply,
+    encode,
+)
+from plasm.jobs.patience import Patience
 from plasm.jobs.receipt import make_statement, sign_receipt
 from plasm.node import OpenPorts
-from plasm.ports import CapabilityTopic, Digest, Engine, Found, Outcome, PeerId, Runtime, Store, Stream, Verdict
+from plasm.ports import (
+    CapabilityTopic,
+    Digest,
+    Engine,
+    Found,
+    Outcome,
+    PeerId,
+    Runtime,
+    Store,
+    Stream,
+    StreamHandler,
+    Verdict,
+)
 from plasm.testing import (
     DictStore,
     FakeSigner,
@@ -188,7 +211,9 @@ class World:
                 yield Standing(node=node, runtime=runtime, store=store, transport=transport)
 
     @asynccontextmanager
-    async def client(self, *, seed: int = 100, book: Path | None = None) -> AsyncIterator[Client]:
+    async def client(
+        self, *, seed: int = 100, book: Path | None = None, patience: Patience | None = None
+    ) -> AsyncIterator[Client]:
         """A client that finds who is announced."""
         signer = FakeSigner(seed)
         if book is not None:
@@ -203,6 +228,7 @@ class World:
                     runtimes=("scripted",),
                     book=Book(book),
                     log=LOG,
+                    patience=patience,
                 )
             ) as client,
         ):
@@ -221,12 +247,31 @@ class World:
 
     @asynccontextmanager
     async def posing(self, behave: Callable[[Talk], Awaitable[None]], *, seed: int) -> AsyncIterator[Found]:
-        """A peer that is announced as a node and does on each stream what `behave` says."""
-        signer = FakeSigner(seed)
-        topic = CapabilityTopic(arch=architecture(), runtime="scripted")
+        """A peer that is announced as a node and does on each stream what `behave` says.
+
+        Asked what it is before anything else, it answers as a node does, and `behave` hears nothing of that.
+        """
 
         async def handle(stream: Stream) -> None:
-            await behave(Talk(stream))
+            await behave(Talk(await _described(stream)))
+
+        async with self._announced(handle, seed=seed) as found:
+            yield found
+
+    @asynccontextmanager
+    async def mute(self, *, seed: int) -> AsyncIterator[Found]:
+        """A peer that is announced as a node, takes streams and says nothing on them."""
+
+        async def handle(stream: Stream) -> None:
+            await anyio.sleep_forever()
+
+        async with self._announced(handle, seed=seed) as found:
+            yield found
+
+    @asynccontextmanager
+    async def _announced(self, handle: StreamHandler, *, seed: int) -> AsyncIterator[Found]:
+        signer = FakeSigner(seed)
+        topic = CapabilityTopic(arch=architecture(), runtime="scripted")
 
         async with open_memory_transport(self.network, signer) as transport, anyio.create_task_group() as tasks:
 
@@ -239,6 +284,43 @@ class World:
             yield found
             self.directory.remove(topic, signer.peer)
             tasks.cancel_scope.cancel()
+
+
+DESCRIPTION = Description(
+    software="x", arch="x", runtimes=("scripted",), slots=1, free=1, queued=0, memory_mb=1, max_timeout_seconds=1
+)
+
+
+async def _described(stream: Stream) -> Stream:
+    """`stream` after the first question, if that was what its other end is."""
+    asked = encode(Describe())
+    received = b""
+    while len(received) < len(asked) and asked.startswith(received):
+        piece = await stream.receive(len(asked) - len(received))
+        if not piece:
+            break
+        received += piece
+    if received == asked:
+        await stream.send(encode(DESCRIPTION))
+        received = b""
+    return _Resumed(stream, received)
+
+
+class _Resumed:
+    """A stream of which the first bytes were read already."""
+
+    def __init__(self, stream: Stream, received: bytes) -> None:
+        self._stream = stream
+        self._received = received
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self._received:
+            return await self._stream.receive(max_bytes)
+        received, self._received = self._received[:max_bytes], self._received[max_bytes:]
+        return received
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -123,3 +123,11 @@ def test_a_file_that_is_too_large_or_no_text_is_refused(tmp_path: Path, content:
     (tmp_path / "config.toml").write_bytes(content)
     with pytest.raises(ConfigError):
         load_config(None, tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over_and_utf_16_is_named(tmp_path):
+    (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbf[node]\r\nslots = 3\r\n")
+    assert load_config(None, tmp_path).node.slots == 3
+    (tmp_path / "config.toml").write_bytes("[node]\nslots = 3\n".encode("utf-16"))
+    with pytest.raises(ConfigError, match="it is UTF-16: save it as UTF-8"):
+        load_config(None, tmp_path)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from plasm.home import Home, HomeBusy, HomeError, default_home
+from plasm.cli.context import Context
+from plasm.home import Home, HomeBusy, HomeError, NoHome, default_home
 
 
 def test_plasm_home_comes_before_the_platforms_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,3 +136,30 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(HomeError), Home(tmp_path).lock():
         pass
     assert (tmp_path / "target").read_text() == "precious"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user whom nothing gives a home folder, as in a container with a number for a user."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "PLASM_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_folder_is_told_what_to_set() -> None:
+    with pytest.raises(NoHome, match="there is no home folder for user") as caught:
+        default_home()
+    assert "PLASM_HOME" in caught.value.mend
+    assert "--profile private" in caught.value.mend
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_profile_that_writes_nothing_needs_no_home() -> None:
+    assert Context(profile="private").plan({"runtime"}).home == Home(None)
+    with pytest.raises(NoHome):
+        Context(profile="internet").plan({"runtime"})

@@ -200,7 +200,7 @@ def secret_file(path: Path, content: bytes, mode: int = 0o600) -> Path:
     return path
 
 
-@pytest.mark.parametrize("content", [b"secret", b"secret\n", b"secret\r\n", b"secret\nmore"])
+@pytest.mark.parametrize("content", [b"secret", b"secret\n", b"secret\r\n", b"secret\nmore", b"\xef\xbb\xbfsecret\r\n"])
 def test_a_secret_is_the_first_line_of_its_file(tmp_path: Path, content: bytes) -> None:
     assert secret_in_file(secret_file(tmp_path / "secret", content)) == "secret"
 
@@ -214,6 +214,8 @@ def test_a_secret_is_the_first_line_of_its_file(tmp_path: Path, content: bytes) 
         (b"\nsecret", 0o600, "empty"),
         (b"s" * 1025, 0o600, "longer than 1024"),
         (b"secret\xff", 0o600, "not UTF-8"),
+        ("sss\n".encode("utf-16"), 0o600, "UTF-16"),
+        (b"\xef\xbb\xbf" + b"s" * 1025, 0o600, "longer than 1024"),
     ],
 )
 def test_a_file_that_holds_no_secret_or_shows_it_is_refused_and_not_quoted(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -19,10 +20,8 @@ from plasm.drivers import AddressFilter
 from plasm.errors import PlasmError
 from plasm.exitcodes import NO
 from plasm.ports import Bootstrapped, BootTopic, Discovery, Transport
-from plasm_boot.asking import AT_ONCE, ask
+from plasm_boot.asking import ask
 
-RANK_SECONDS: Final = 1.0
-"""How long others are waited for once one has answered: a choice needs two."""
 MOST_ANSWERS: Final = 64
 MANIFEST_BYTES: Final = 256 * 1024
 
@@ -35,6 +34,20 @@ _DRIVERS_OF: Final = {
 """A driver that could not be opened → what to do without."""
 
 _LOG = logging.getLogger("plasm.boot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankBounds:
+    """How long providers are waited for, and how many at once."""
+
+    rank_seconds: float = 1.0
+    """For others to answer once one has: a choice needs two."""
+    place_seconds: float = 1.0
+    """After this one that has not answered gives its place to the next one, and is waited for beside it."""
+    places: int = 16
+    """Providers that are asked at once."""
+    most_asked: int = 64
+    """Those that gave their places away included; each is a thread."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +141,24 @@ async def answering(
     *,
     allows: AddressFilter,
     seconds: float,
+    bounds: RankBounds | None = None,
 ) -> list[Answered]:
     """The providers of `topic` whose manifest can be read, the fastest first; empty where none could in `seconds`."""
+    bounds = bounds or RankBounds()
     answered: list[Answered] = []
     first = anyio.Event()
-    turns = anyio.Semaphore(AT_ONCE)
-    limiter = anyio.CapacityLimiter(AT_ONCE)
+    places = anyio.Semaphore(bounds.places)
+    limiter = anyio.CapacityLimiter(bounds.most_asked)
     send, receive = anyio.create_memory_object_stream[ProviderFound]()
 
     async def measure(provider: ProviderFound) -> None:
+        with _place(places) as give_up_place:
+            async with anyio.create_task_group() as own:
+                own.start_soon(_after, bounds.place_seconds, give_up_place)
+                await answer(provider)
+                own.cancel_scope.cancel()
+
+    async def answer(provider: ProviderFound) -> None:
         url = manifest_url(provider.base_url, topic.channel, topic.arch)
         try:
             answer = await anyio.to_thread.run_sync(
@@ -148,20 +170,40 @@ async def answering(
             if len(answered) < MOST_ANSWERS:
                 answered.append(Answered(provider, url, answer.seconds))
                 first.set()
-        finally:
-            turns.release()
 
     with anyio.move_on_after(seconds):
         async with send, receive, anyio.create_task_group() as tasks:
 
             async def measure_all() -> None:
                 while True:
-                    await turns.acquire()
+                    await places.acquire()
                     tasks.start_soon(measure, await receive.receive())
 
             tasks.start_soon(partial(find_providers, transports, discoveries, topic, send, allows=allows))
             tasks.start_soon(measure_all)
             await first.wait()
-            await anyio.sleep(RANK_SECONDS)
+            await anyio.sleep(bounds.rank_seconds)
             tasks.cancel_scope.cancel()
     return sorted(answered, key=lambda each: each.seconds)
+
+
+@contextmanager
+def _place(places: anyio.Semaphore) -> Iterator[Callable[[], None]]:
+    """Gives the place up at the end of the block, or before by what it is entered as."""
+    held = True
+
+    def give_up() -> None:
+        nonlocal held
+        if held:
+            held = False
+            places.release()
+
+    try:
+        yield give_up
+    finally:
+        give_up()
+
+
+async def _after(seconds: float, action: Callable[[], None]) -> None:
+    await anyio.sleep(seconds)
+    action()

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from plasm_trust.whole_files import read_capped
 
+from plasm.files import NotText, text_of
 from plasm.identity import InvalidIdentity, check_public_key, public_key
 
 MAX_BYTES: Final = 4096
@@ -33,13 +34,13 @@ def read_public_key(text: str) -> bytes:
         return parse_public_key(text)
     try:
         data = read_capped(Path(text).resolve(), MAX_BYTES)
-        return parse_public_key(data.decode("ascii"))
+        return parse_public_key(text_of(data))
     except OSError as error:
         raise InvalidKey(f"{text} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InvalidKey(f"{text} holds no key in text") from None
     except InvalidKey as error:
         raise InvalidKey(f"{text}: {error}") from None
+    except NotText as error:
+        raise InvalidKey(f"{text} holds no key in text: {error}") from None
 
 
 def parse_public_key(text: str) -> bytes:

@@ -13,6 +13,7 @@ import click
 
 from plasm.commands import Context, context_of, fail, run_script
 from plasm.exitcodes import NO
+from plasm.files import NotText, text_of
 from plasm_boot.options import HELP, plasm_options
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ def command(
     clock = machine_clock()
     given = _given(keys) if keys else None
     try:
-        data = read_capped(manifest.resolve(), manifests.MAX_BYTES)
+        # An editor may have saved it anew: the signature is over what it says.
+        data = text_of(read_capped(manifest.resolve(), manifests.MAX_BYTES)).encode()
         document = manifests.parse(data)
         channel = document["channel"] if isinstance(document["channel"], str) else ""
         trusted = given or _under_root(context_of(context), channel, root_file, brought, clock)
         verified = manifests.verify(data, trusted.keys, trusted.threshold, now=clock.time())
     except TrustRefused as error:
         fail(f"{manifest}: not verified: {error.message}", error.mend, NO)
-    except OSError as error:
-        fail(f"{manifest} cannot be read: {error.strerror or error}")
+    except (OSError, NotText) as error:
+        fail(f"{manifest} cannot be read: {getattr(error, 'strerror', None) or error}")
     if check_version is not None and verified.version < check_version:
         fail(
             f"{manifest} is version {verified.version} of {verified.channel}, older than {check_version}",

@@ -202,13 +202,33 @@ def test_another_file_in_its_place_is_replaced(provide, file, data, target):
     assert target.read_bytes() == data
 
 
-def test_a_symbolic_link_in_its_place_is_replaced_and_not_followed(provide, file, data, target, tmp_path):
+def test_a_symbolic_link_in_its_place_stays_one_and_what_it_leads_to_is_replaced(provide, file, data, target, tmp_path):
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_bytes(b"precious")
-    target.symlink_to(elsewhere)
-    fetch(artifact_of(data), [provide(file).url], target)
-    assert not target.is_symlink()
-    assert elsewhere.read_bytes() == b"precious"
+    for before in (None, b"older"):
+        if before is not None:
+            elsewhere.write_bytes(before)
+        target.unlink(missing_ok=True)
+        target.symlink_to(elsewhere)
+        fetch(artifact_of(data), [provide(file).url], target)
+        assert target.is_symlink()
+        assert elsewhere.read_bytes() == data
+        assert left(elsewhere) <= {"here", "served", "elsewhere"}
+    assert fetch(artifact_of(data), ["http://127.0.0.1:1/"], target).resumed == len(data)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_is_somebody_elses_in_its_place_is_not_replaced(data, target, tmp_path):
+    target.write_bytes(b"precious")
+    os.chown(target, 12345, 12345)
+    with pytest.raises(DiskFailed, match="belongs to user 12345, and is not replaced"):
+        fetch(artifact_of(data), ["http://127.0.0.1:1/"], target)
+    assert target.read_bytes() == b"precious"
+    target.rename(tmp_path / "precious")
+    target.symlink_to(tmp_path / "elsewhere")
+    os.chown(target, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(DiskFailed, match="symbolic link of user 12345"):
+        fetch(artifact_of(data), ["http://127.0.0.1:1/"], target)
+    assert target.is_symlink()
 
 
 def test_a_symbolic_link_where_it_is_put_together_is_refused(provide, file, data, target, tmp_path):

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
 from plasm_finding import PROTOCOL, BootInfo, ProviderFound, find_providers, serve_boot_info
+from plasm_finding.turns import SearchBounds
 
 from plasm.drivers import AddressFilter
 from plasm.ports import BootTopic, Discovery, Found, Stream, StreamHandler
@@ -99,7 +100,10 @@ class Lan:
 
     @asynccontextmanager
     async def looking(
-        self, discoveries: Sequence[Discovery] | None = None, allows: AddressFilter = any_address
+        self,
+        discoveries: Sequence[Discovery] | None = None,
+        allows: AddressFilter = any_address,
+        bounds: SearchBounds | None = None,
     ) -> AsyncIterator[MemoryObjectReceiveStream[ProviderFound]]:
         """The providers that are found while the block runs."""
         send, receive = anyio.create_memory_object_stream[ProviderFound](64)
@@ -113,6 +117,7 @@ class Lan:
                     STABLE,
                     send,
                     allows=allows,
+                    bounds=bounds,
                 )
             )
             with anyio.fail_after(20):

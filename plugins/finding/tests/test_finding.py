@@ -14,7 +14,7 @@ import pytest
 from anyio.abc import ObjectSendStream
 from plasm_finding import PROTOCOL, BootInfo, finding, serve_boot_info
 from plasm_finding.info import encode, read
-from plasm_finding.turns import MOST_WAITING, Turn, Turns
+from plasm_finding.turns import MOST_WAITING, SearchBounds, Turn, Turns
 
 from plasm.ports import BootTopic, Discovery, DiscoveryError, Found, PeerId, Stream, StreamHandler
 from plasm.testing import StaticDirectory, StaticDiscovery, loopback_only
@@ -22,6 +22,8 @@ from plasm.testing import StaticDirectory, StaticDiscovery, loopback_only
 pytestmark = pytest.mark.anyio
 
 STABLE = BootTopic("stable", "x86_64")
+NEVER = 1e6
+"""Seconds that no test has."""
 OpenLan = Callable[[], AbstractAsyncContextManager[Any]]
 Saying = Callable[[bytes], StreamHandler]
 
@@ -95,10 +97,8 @@ async def test_a_provider_comes_again_with_another_url(open_lan: OpenLan, http_p
                 assert (await found.receive()).base_url == f"http://127.0.0.1:{port}/"
 
 
-async def test_a_provider_that_is_found_twice_is_named_once(
-    open_lan: OpenLan, http_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finding, "AT_ONCE", 1)  # so that they come in order
+async def test_a_provider_that_is_found_twice_is_named_once(open_lan: OpenLan, http_port: int) -> None:
+    one_at_a_time = SearchBounds(most_looked_at=1)
     async with open_lan() as lan, lan.provider(http_port) as first, lan.provider(http_port) as second:
 
         class InOrder(StaticDiscovery):
@@ -107,14 +107,13 @@ async def test_a_provider_that_is_found_twice_is_named_once(
                     await found.send(lan.found(transport, hosts=("/ip4/127.0.0.1", "/ip4/127.0.0.9")[:hosts]))
                 await anyio.sleep_forever()
 
-        async with lan.looking([InOrder(lan.directory, lan.me.peer)]) as found:
+        async with lan.looking([InOrder(lan.directory, lan.me.peer)], bounds=one_at_a_time) as found:
             assert [(await found.receive()).peer for _ in range(2)] == [first.peer, second.peer]
 
 
 async def test_a_provider_that_starts_late_is_looked_at_again(
     open_lan: OpenLan, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finding, "PAUSES_SECONDS", (0.05, 0.05))
     async with open_lan() as lan, lan.peer() as provider:
         tried = 0
         original = finding.first_to_answer
@@ -126,7 +125,7 @@ async def test_a_provider_that_starts_late_is_looked_at_again(
 
         monkeypatch.setattr(finding, "first_to_answer", counted)
         lan.announce(provider, http_port=str(closed_port))
-        async with lan.looking() as found:
+        async with lan.looking(bounds=SearchBounds(pauses_seconds=(0.05, 0.05))) as found:
             assert (await found.receive()).peer == provider.peer
     assert tried == 3
 
@@ -153,40 +152,45 @@ async def test_a_peer_that_answers_nonsense_costs_nobody_anything(
         assert (await found.receive()).peer == honest.peer
 
 
-async def test_peers_that_never_answer_are_given_up_and_the_next_are_asked(
-    open_lan: OpenLan, http_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finding, "ASK_SECONDS", 0.1)
+async def sleep(stream: Stream) -> None:
+    await anyio.sleep_forever()
 
-    async def sleep(stream: Stream) -> None:
-        await anyio.sleep_forever()
 
+async def test_peers_that_never_answer_are_given_up_and_the_next_are_asked(open_lan: OpenLan, http_port: int) -> None:
+    bounds = SearchBounds(answer_seconds=0.1, place_seconds=NEVER, places=4)
     async with open_lan() as lan, AsyncExitStack() as stack:
-        for _ in range(3 * finding.AT_ONCE):
+        for _ in range(3 * bounds.places):
             await stack.enter_async_context(lan.speaker(sleep))
         honest = await stack.enter_async_context(lan.provider(http_port))
-        async with lan.looking() as found:
+        async with lan.looking(bounds=bounds) as found:
+            assert (await found.receive()).peer == honest.peer
+
+
+async def test_peers_that_never_answer_give_their_places_away(open_lan: OpenLan, http_port: int) -> None:
+    bounds = SearchBounds(answer_seconds=NEVER, ask_seconds=NEVER, place_seconds=0.01, places=4)
+    async with open_lan() as lan, AsyncExitStack() as stack:
+        for _ in range(3 * bounds.places):
+            await stack.enter_async_context(lan.speaker(sleep))
+        honest = await stack.enter_async_context(lan.provider(http_port))
+        async with lan.looking(bounds=bounds) as found:
             assert (await found.receive()).peer == honest.peer
 
 
 async def test_a_discovery_full_of_silent_peers_does_not_keep_another_ones_waiting(
     open_lan: OpenLan, http_port: int
 ) -> None:
-    async def sleep(stream: Stream) -> None:
-        await anyio.sleep_forever()
-
+    bounds = SearchBounds(answer_seconds=NEVER, ask_seconds=NEVER, place_seconds=NEVER, places=4)
     async with open_lan() as lan, lan.provider(http_port) as honest, AsyncExitStack() as stack:
         flooded = StaticDirectory()
-        for _ in range(finding.AT_ONCE + 2):
+        for _ in range(bounds.places + 2):
             silent = await stack.enter_async_context(lan.speaker(sleep, announced=False))
             flooded.put(STABLE, lan.found(silent))
         discoveries: list[Discovery] = [
             StaticDiscovery(flooded, lan.me.peer),
             StaticDiscovery(lan.directory, lan.me.peer),
         ]
-        async with lan.looking(discoveries) as found:
-            with anyio.fail_after(finding.ASK_SECONDS / 2):
-                assert (await found.receive()).peer == honest.peer
+        async with lan.looking(discoveries, bounds=bounds) as found:
+            assert (await found.receive()).peer == honest.peer
 
 
 async def test_a_transport_that_breaks_over_one_peer_costs_that_peer_alone(
@@ -242,6 +246,37 @@ async def test_a_peer_of_which_there_is_always_news_has_one_turn_at_a_time() -> 
     assert (await turns.take()).found.peer == "quiet"
     turns.done(first)
     assert (await turns.take()).found.addresses == ("999",)
+
+
+async def test_peers_of_other_networks_and_those_that_did_not_fail_come_first() -> None:
+    def turn(peer: str, ip: str, tries: int = 0) -> Turn:
+        return Turn(Found(PeerId(peer), (f"/ip4/{ip}/tcp/1",), "static"), tries)
+
+    turns = Turns()
+    for each in (
+        turn("failed", "203.0.113.1", tries=1),
+        *(turn(f"crowd {number}", f"192.0.2.{number}") for number in range(4)),
+        turn("other", "198.51.100.1"),
+    ):
+        await turns.put(each)
+    assert [(await turns.take()).found.peer for _ in range(6)] == [
+        "crowd 0",
+        "other",
+        *(f"crowd {number}" for number in range(1, 4)),
+        "failed",
+    ]
+
+
+async def test_no_more_peers_are_looked_at_than_that() -> None:
+    turns = Turns(SearchBounds(places=2, place_seconds=0.0, most_looked_at=3))
+    for number in range(4):
+        await turns.put(Turn(Found(PeerId(str(number)), (), "static")))
+    taken = [await turns.take() for _ in range(3)]
+    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+        await turns.take()
+    turns.done(taken[0])
+    with anyio.fail_after(5):
+        await turns.take()
 
 
 async def test_whoever_announces_too_many_peers_waits_for_their_turns() -> None:

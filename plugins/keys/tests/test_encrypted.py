@@ -125,10 +125,13 @@ async def test_a_key_that_another_program_locked_is_opened_by_one_question(
     assert person.asked == [f"passphrase of {locked}"]
 
 
-async def test_an_armored_key_opens_too(tmp_path: Path, key: Ed25519PrivateKey, lock_cheaply: Lock) -> None:
+@pytest.mark.parametrize("marked", [False, True], ids=["", "byte order mark"])
+async def test_an_armored_key_opens_too(
+    marked: bool, tmp_path: Path, key: Ed25519PrivateKey, lock_cheaply: Lock
+) -> None:
     lines = textwrap.wrap(base64.b64encode(lock_cheaply(keyfile.pem_of(key))).decode(), 64)
     armored = "\n".join(["-----BEGIN AGE ENCRYPTED FILE-----", *lines, "-----END AGE ENCRYPTED FILE-----", ""])
-    path = write(tmp_path / "release.age", armored.encode())
+    path = write(tmp_path / "release.age", b"\xef\xbb\xbf" * marked + armored.encode())
     async with open_encrypted(scope(Person(PASSPHRASE)), options(path)) as signer:
         key.public_key().verify(signer.sign(b"message"), b"message")
 

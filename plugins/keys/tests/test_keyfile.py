@@ -35,6 +35,15 @@ def test_a_created_key_is_readable_by_its_owner_alone(key_path: Path) -> None:
     assert stat.S_IMODE(key_path.parent.stat().st_mode) == 0o700
 
 
+def test_a_key_that_an_editor_saved_anew_is_read_and_utf_16_is_named() -> None:
+    key = Ed25519PrivateKey.generate()
+    pem = pem_of(key)
+    for saved in (b"\xef\xbb\xbf" + pem, pem.replace(b"\n", b"\r\n")):
+        assert keyfile.parse_pem(saved, "it").public_key() == key.public_key()
+    with pytest.raises(keyfile.KeyRefused, match="it is UTF-16: save it as UTF-8"):
+        keyfile.parse_pem(pem.decode().encode("utf-16"), "it")
+
+
 def test_a_created_key_is_the_only_file_left(key_path: Path) -> None:
     keyfile.create(key_path)
     assert os.listdir(key_path.parent) == [key_path.name]

@@ -7,8 +7,10 @@ import hashlib
 import http.client
 import json
 import re
+import time
 from email.message import Message
 from email.parser import BytesParser
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 
@@ -113,6 +115,46 @@ def test_a_range_goes_on_only_with_the_same_file(served, kernel) -> None:
         assert served.get(KERNEL, {**asked, "If-Range": other}).body == kernel.body
 
 
+def dated(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+@pytest.mark.parametrize("path", [KERNEL, "/stable/x86_64/manifest.json", "/metadata/timestamp.json"])
+def test_what_is_signed_says_since_when_it_is(served, path: str) -> None:
+    answer = served.get(path)
+    since = int(parsedate_to_datetime(answer.fields["last-modified"]).timestamp())
+    assert since <= time.time()
+    for date in (since, since + 1):
+        again = served.get(path, {"If-Modified-Since": dated(date)})
+        assert (again.status, again.body, again.fields["last-modified"]) == (304, b"", answer.fields["last-modified"])
+        assert served.get(path, {"If-Unmodified-Since": dated(date)}).body == answer.body
+    assert served.get(path, {"If-Modified-Since": dated(since - 1)}).body == answer.body
+    assert served.get(path, {"If-Unmodified-Since": dated(since - 1)}).status == 412
+
+
+def test_what_is_no_date_is_passed_over(served, kernel) -> None:
+    for field in ("yesterday", "Sat, 28 Nov 2026", "0"):
+        assert served.get(KERNEL, {"If-Modified-Since": field}).body == kernel.body
+        assert served.get(KERNEL, {"If-Unmodified-Since": field}).body == kernel.body
+
+
+def test_a_tag_counts_more_than_a_date(served, kernel) -> None:
+    since = {"If-Modified-Since": kernel.fields["last-modified"]}
+    assert served.get(KERNEL, {**since, "If-None-Match": '"x"'}).body == kernel.body
+    assert served.get(KERNEL, {"If-Unmodified-Since": dated(0), "If-Match": "*"}).body == kernel.body
+
+
+def test_slashes_that_follow_each_other_count_as_one(served, kernel) -> None:
+    for path in (f"/{KERNEL}", "/stable//x86_64///kernel", f"{KERNEL}/"):
+        answer = served.get(path)
+        assert (answer.status, answer.body) == (200, kernel.body)
+
+
+def test_a_range_that_ends_far_beyond_the_file_is_its_rest(served, kernel) -> None:
+    answer = served.get(KERNEL, {"Range": "bytes=1-18446744073709551616"})
+    assert (answer.status, answer.body) == (206, kernel.body[1:])
+
+
 def test_several_requests_share_a_connection(served, kernel) -> None:
     connection = http.client.HTTPConnection(served.host, served.port, timeout=20)
     for path, size in ((KERNEL, len(kernel.body)), ("/nothing", None), (KERNEL, len(kernel.body))):
@@ -166,7 +208,7 @@ def test_what_is_no_http_after_head_is_refused_with_a_reason(served) -> None:
     assert b"error" in answered.rpartition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/stable/x86_64/nothing", "/a/b/c/d/e", "/stable/x86_64/", "//"])
+@pytest.mark.parametrize("path", ["/nothing", "/stable/x86_64/nothing", "/a/b/c/d/e", "/stable/x86_64/"])
 def test_what_is_not_there_is_not_found_in_json(served, path: str) -> None:
     answer = served.get(path)
     assert (answer.status, answer.fields["content-type"]) == (404, "application/json")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 
 import pytest
+from plasm_fetching.artifact import Artifact
+from plasm_provider.sources.bases import Bases
+from plasm_provider.sources.mirrored import Mirrored
+
+from plasm.errors import PlasmError
 
 from .conftest import KERNEL, PATIENCE, ROOTFS, Publisher
 from .machines import Machine
@@ -98,3 +104,14 @@ def test_another_publishers_root_is_not_followed(tmp_path, publisher, serve) -> 
 
 def machine_of(folder: Path) -> Machine:
     return Machine(folder / "others")
+
+
+def test_a_publisher_that_signs_more_than_the_disk_has_is_told_of_and_nothing_is_fetched(tmp_path, publisher) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    mirrored = Mirrored(home, Bases(), logging.getLogger("plasm.tests"), how_to_pin="", spare_bytes=0)
+    (home / "mirror").mkdir()
+    huge = Artifact(path="stable/x86_64/kernel", size=2**53 - 1, sha256="0" * 64)
+    with pytest.raises(PlasmError, match=f"what is signed needs {huge.size} bytes more, and [0-9]+ may be taken"):
+        mirrored._check_room([huge])
+    mirrored._check_room([Artifact(path="stable/x86_64/kernel", size=1, sha256="0" * 64)])

@@ -115,3 +115,15 @@ def test_too_many_ranges_that_lie_apart_are_refused() -> None:
     with pytest.raises(NotSatisfiable, match="more than"):
         spans(f"bytes={','.join(apart)}", 10**6)
     assert len(spans(f"bytes={','.join(apart[:-1])}", 10**6) or ()) == MOST_RANGES
+
+
+@pytest.mark.parametrize("digits", [19, 20, 100, 5000])
+def test_a_number_may_have_any_number_of_digits(digits: int) -> None:
+    large = "9" * digits
+    assert spans(f"bytes=5-{large}", SIZE) == (Span(5, SIZE - 5),)
+    assert spans(f"bytes=-{large}", SIZE) == (Span(0, SIZE),)
+    assert spans(f"bytes={'0' * digits}-1", SIZE) == (Span(0, 2),)
+    # The last is before the first, which is malformed; the reverse is merely beyond the end.
+    assert spans(f"bytes={large}9-{large}", SIZE) is None
+    with pytest.raises(NotSatisfiable):
+        spans(f"bytes={large}-{large}9", SIZE)

@@ -23,7 +23,12 @@ def test_any_bytes_are_segments_or_refused(target: bytes) -> None:
 @given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), max_size=12), min_size=1))
 def test_what_was_escaped_comes_back(parts: list[str]) -> None:
     path = "/" + "/".join(quote(part, safe="") for part in parts)
-    assert segments(path.encode()) == tuple(parts)
+    assert segments(path.encode()) == (tuple(filter(None, parts)) or ("",))
+
+
+def test_empty_segments_are_left_out() -> None:
+    assert segments(b"//stable///x86_64/kernel/") == ("stable", "x86_64", "kernel")
+    assert segments(b"///") == ("",)
 
 
 def test_an_escape_is_decoded_once() -> None:

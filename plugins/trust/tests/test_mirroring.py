@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from plasm_fetching.http import FetchError
 from plasm_trust.client import Reason, TrustRefused
-from plasm_trust.mirroring import mirror
+from plasm_trust.mirroring import MirrorBounds, mirror
 from plasm_trust.published import Published
 from plasm_trust.tufapi import MetaFile
 
@@ -112,6 +112,32 @@ def test_a_channel_that_cannot_be_believed_keeps_no_other_from_being_mirrored(cl
     mirrored = mirror(client.trust, base, copy)
     assert set(mirrored.artifacts) == {KERNEL}
     assert set(mirrored.refused) == {"beta"}
+
+
+def test_channels_above_the_bound_are_left_out(client, base, copy, caplog):
+    mirrored = mirror(client.trust, base, copy, bounds=MirrorBounds(most_channels=1))
+    assert len({name for name in mirrored.versions if name in ("stable", "beta")}) == 1
+    assert len(mirrored.refused) == 1
+    assert "there are too many" in caplog.text
+
+
+def test_a_channel_that_is_too_large_beside_the_others_is_left_out(client, provider, base, copy):
+    whole = sum(len(data) for name, data in provider.files.items() if name.startswith("metadata/"))
+    mirrored = mirror(client.trust, base, copy, bounds=MirrorBounds(metadata_bytes=whole - 1))
+    assert len(mirrored.refused) == 1
+
+
+def test_metadata_above_the_bound_is_not_mirrored(client, base, copy):
+    with pytest.raises(TrustRefused, match="more than 1000 bytes of metadata") as refused:
+        mirror(client.trust, base, copy, bounds=MirrorBounds(metadata_bytes=1000))
+    assert refused.value.reason is Reason.ENDLESS_DATA
+    assert not copy.exists()
+
+
+def test_more_manifests_than_that_are_not_mirrored(client, base, copy):
+    with pytest.raises(TrustRefused, match="more than 0 manifests"):
+        mirror(client.trust, base, copy, bounds=MirrorBounds(most_manifests=0))
+    assert not copy.exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"x" * 300_000])

@@ -27,6 +27,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path):
     assert settings.load(tmp_path) == GOOD
 
 
+def test_a_byte_order_mark_is_passed_over_and_utf_16_is_named(tmp_path: Path):
+    settings.save(tmp_path, GOOD)
+    file = tmp_path / settings.FILE
+    text = file.read_text()
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert settings.load(tmp_path) == GOOD
+    file.write_bytes(text.encode("utf-16"))
+    with pytest.raises(SettingsError, match="it is UTF-16: save it as UTF-8"):
+        settings.load(tmp_path)
+
+
 @given(st.text(st.characters(exclude_characters="?"), max_size=60).filter(str.isprintable))
 def test_any_uri_survives(tmp_path_factory: pytest.TempPathFactory, uri: str):
     folder = tmp_path_factory.mktemp("repository")

@@ -16,7 +16,7 @@ from plasm_fetching.crew import Crew
 from plasm_fetching.events import Dropped, Progressed, Report, Resumed
 from plasm_fetching.failures import Contradiction, NoSourceLeft, Stopped
 from plasm_fetching.http import InvalidUrl
-from plasm_fetching.partial import MOST_PIECE_BYTES, Partial, digest_of, open_partial
+from plasm_fetching.partial import MOST_PIECE_BYTES, DiskFailed, Partial, digest_of, open_partial, settled
 from plasm_fetching.pieces import PieceQueue
 from plasm_fetching.sequence import fetch_in_sequence
 from plasm_fetching.source import STALL_SECONDS, Source
@@ -157,11 +157,11 @@ def _check(artifact: Artifact) -> None:
 def _is_there(artifact: Artifact, target: Path, stop: threading.Event) -> bool:
     """Whether the artifact stands there already, whole."""
     try:
-        with open(target, "rb", opener=_without_following) as file:
+        with open(settled(target), "rb", opener=_without_following) as file:
             if os.fstat(file.fileno()).st_size != artifact.size:
                 return False
             return digest_of(file.fileno(), artifact.size, stop).hexdigest() == artifact.sha256
-    except OSError:
+    except (OSError, DiskFailed):
         return False
 
 

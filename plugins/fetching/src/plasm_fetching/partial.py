@@ -162,11 +162,12 @@ class Partial:
 def open_partial(artifact: Artifact, target: Path) -> Iterator[Partial]:
     """The file ``.NAME.part`` beside `target`, with what an earlier attempt left in it, locked for this process.
 
-    Raises :exc:`AlreadyFetching` or :exc:`DiskFailed`, also where `target` is a folder or a device.
+    Where `target` is a symbolic link of ours or root's, the file that it leads to is meant, and the link stays. Raises
+    :exc:`AlreadyFetching` or :exc:`DiskFailed`, also where `target` is a folder, a device or a file of somebody else.
     """
-    path = target.with_name(f".{target.name}.part")
     try:
-        _check_place(target)
+        target = settled(target)
+        path = target.with_name(f".{target.name}.part")
         partial = Partial(artifact, target, path, _open_locked(path, target))
     except OSError as error:
         raise _disk_error(target, error) from None
@@ -174,13 +175,27 @@ def open_partial(artifact: Artifact, target: Path) -> Iterator[Partial]:
         yield partial
 
 
-def _check_place(target: Path) -> None:
+def settled(target: Path) -> Path:
+    """Where the file is, or will be, that `target` names: behind a symbolic link what that leads to.
+
+    Raises :exc:`DiskFailed` where something is there that is not ours to replace, and :exc:`OSError`.
+    """
     try:
-        mode = target.lstat().st_mode
+        facts = target.lstat()
+        if stat.S_ISLNK(facts.st_mode):
+            if facts.st_uid not in (os.geteuid(), 0):
+                raise DiskFailed(f"{target} is a symbolic link of user {facts.st_uid}: name what it leads to")
+            target = Path(os.path.realpath(target))
+            facts = target.lstat()
     except FileNotFoundError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-        raise DiskFailed(f"{target} is no file: it would have to make way for one")
+        return target
+    if not stat.S_ISREG(facts.st_mode):
+        raise DiskFailed(f"{target} is no file, and is not replaced by one: fetch to a file, and copy that there")
+    if facts.st_uid != os.geteuid():
+        raise DiskFailed(
+            f"{target} belongs to user {facts.st_uid}, and is not replaced: remove it, or fetch as that user"
+        )
+    return target
 
 
 def _open_locked(path: Path, target: Path) -> int:

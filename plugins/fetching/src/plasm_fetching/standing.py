@@ -70,13 +70,15 @@ class Standing:
             return
         with self._lock:
             data = json.dumps({"version": 1, "providers": self._known}).encode()
-        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        # A symbolic link stays one.
+        path = Path(os.path.realpath(self._path))
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with contextlib.suppress(OSError):
             try:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
-                temporary.rename(self._path)
+                temporary.rename(path)
             finally:
                 temporary.unlink(missing_ok=True)
 

@@ -16,15 +16,8 @@ from plasm.drivers import AddressFilter
 from plasm.ports import BootTopic, Discovery, DiscoveryError, Found, PeerId, PortError, StreamBroken, Transport
 from plasm_finding.hosts import base_url, first_to_answer, hosts_of
 from plasm_finding.info import PROTOCOL, InvalidBootInfo, read
-from plasm_finding.turns import Turn, Turns
+from plasm_finding.turns import SearchBounds, Turn, Turns
 
-AT_ONCE: Final = 8
-"""Peers of one discovery that are looked at together. Each discovery has its own, so that a flood in one does not keep
-what another finds waiting."""
-ASK_SECONDS: Final = 8.0
-"""For dialing a peer and its whole answer."""
-PAUSES_SECONDS: Final = (2.0, 8.0)
-"""Before a peer that did not answer is looked at again; discoveries do not name it twice."""
 MOST_RESTING: Final = 256
 MOST_TOLD: Final = 1024
 
@@ -56,13 +49,14 @@ async def find_providers(
     found: ObjectSendStream[ProviderFound],
     *,
     allows: AddressFilter,
+    bounds: SearchBounds | None = None,
 ) -> None:
     """Send each provider of `topic` once its HTTP server has taken a connection, until cancelled.
 
     The same URL of the same peer comes once, another one of it again. Peers that do not answer, or answer nonsense, are
     passed over; a discovery that fails is logged, and the others go on. Slow takers are waited for.
     """
-    search = _Search(transports, topic, found, allows)
+    search = _Search(transports, topic, found, allows, bounds or SearchBounds())
     async with anyio.create_task_group() as tasks:
         for discovery in discoveries:
             tasks.start_soon(search.by, discovery)
@@ -76,7 +70,9 @@ class _Search:
         topic: BootTopic,
         found: ObjectSendStream[ProviderFound],
         allows: AddressFilter,
+        bounds: SearchBounds,
     ) -> None:
+        self._bounds = bounds
         self._transports = transports
         self._topic = topic
         self._found = found
@@ -86,7 +82,7 @@ class _Search:
     async def by(self, discovery: Discovery) -> None:
         """Look by `discovery` until cancelled."""
         send, receive = anyio.create_memory_object_stream[Found]()
-        turns = Turns()
+        turns = Turns(self._bounds)
         resting: set[PeerId] = set()
 
         async def line_up() -> None:
@@ -95,8 +91,7 @@ class _Search:
 
         async with send, receive, anyio.create_task_group() as tasks:
             tasks.start_soon(line_up)
-            for _ in range(AT_ONCE):
-                tasks.start_soon(self._look, turns, resting, tasks)
+            tasks.start_soon(self._look_at_all, turns, resting, tasks)
             try:
                 await discovery.find(self._topic, send)
             except DiscoveryError as error:
@@ -106,24 +101,27 @@ class _Search:
                 _LOG.warning("a discovery broke while it looked for providers: %.300r", error)
                 _LOG.debug("%s", type(discovery).__name__, exc_info=True)
 
-    async def _look(self, turns: Turns, resting: set[PeerId], tasks: TaskGroup) -> None:
+    async def _look_at_all(self, turns: Turns, resting: set[PeerId], tasks: TaskGroup) -> None:
         while True:
-            turn = await turns.take()
-            peer = turn.found.peer
-            try:
-                provider = await self._provider(turn.found)
-            except Exception as error:
-                # Whatever a peer makes a driver raise costs that peer its turn, and nothing else.
-                level = logging.DEBUG if isinstance(error, NoProvider) else logging.WARNING
-                _LOG.log(level, "%s, found by %s: %.300r", peer, turn.found.source, error)
-                again = turn.tries < len(PAUSES_SECONDS) and peer not in resting and len(resting) < MOST_RESTING
-                if again and not turns.awaits(peer):
-                    resting.add(peer)
-                    tasks.start_soon(_rest, turn, turns, resting)
-            else:
-                await self._tell(provider)
-            finally:
-                turns.done(turn)
+            tasks.start_soon(self._look, await turns.take(), turns, resting, tasks)
+
+    async def _look(self, turn: Turn, turns: Turns, resting: set[PeerId], tasks: TaskGroup) -> None:
+        peer = turn.found.peer
+        try:
+            provider = await self._provider(turn.found)
+        except Exception as error:
+            # Whatever a peer makes a driver raise costs that peer its turn, and nothing else.
+            level = logging.DEBUG if isinstance(error, NoProvider) else logging.WARNING
+            _LOG.log(level, "%s, found by %s: %.300r", peer, turn.found.source, error)
+            pauses = self._bounds.pauses_seconds
+            again = turn.tries < len(pauses) and peer not in resting and len(resting) < MOST_RESTING
+            if again and not turns.awaits(peer):
+                resting.add(peer)
+                tasks.start_soon(_rest, turn, pauses[turn.tries], turns, resting)
+        else:
+            await self._tell(provider)
+        finally:
+            turns.done(turn)
 
     async def _tell(self, provider: ProviderFound) -> None:
         assert provider.peer is not None
@@ -151,18 +149,21 @@ class _Search:
         transport = next((each for each in self._transports if any(map(each.understands, found.addresses))), None)
         if transport is None:
             raise NoProvider("no transport here can dial it")
+        seconds = self._bounds.ask_seconds
         try:
-            with anyio.fail_after(ASK_SECONDS):
+            with anyio.fail_after(seconds):
                 stream = await transport.open_stream(found.peer, found.addresses, PROTOCOL)
                 try:
                     # A provider may have answered and gone before it hears that there is nothing to hear.
                     with suppress(StreamBroken):
                         await stream.send_eof()
-                    info = await read(stream.receive)
+                    seconds = self._bounds.answer_seconds
+                    with anyio.fail_after(seconds):
+                        info = await read(stream.receive)
                 finally:
                     await stream.reset()
         except TimeoutError:
-            raise NoProvider(f"it did not answer over {PROTOCOL} within {ASK_SECONDS:g} s") from None
+            raise NoProvider(f"it did not answer over {PROTOCOL} within {seconds:g} s") from None
         except (PortError, InvalidBootInfo) as error:
             raise NoProvider(str(error)) from None
         if (self._topic.channel, self._topic.arch) not in info.channels:
@@ -170,8 +171,8 @@ class _Search:
         return info.http_port
 
 
-async def _rest(turn: Turn, turns: Turns, resting: set[PeerId]) -> None:
-    await anyio.sleep(PAUSES_SECONDS[turn.tries])
+async def _rest(turn: Turn, seconds: float, turns: Turns, resting: set[PeerId]) -> None:
+    await anyio.sleep(seconds)
     resting.discard(turn.found.peer)
     if not turns.awaits(turn.found.peer):
         await turns.put(Turn(turn.found, turn.tries + 1))

@@ -14,6 +14,7 @@ from typing import Final
 
 import anyio
 
+from plasm.files import NotText, text_of
 from plasm.ports import SignerError
 from plasm_keys.age_process import LENGTH_BYTES, REFUSED
 from plasm_keys.private_file import KeyRefused
@@ -25,6 +26,7 @@ MAX_WORK_FACTOR: Final = 22
 """The base-2 logarithm of scrypt's N, at most: as the age program has it. 22 takes 4 GiB of memory for some seconds."""
 
 _SECONDS = 120.0
+_BINARY = b"age-encryption.org/"
 _ARMOR = re.compile(rb"-----BEGIN AGE ENCRYPTED FILE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END AGE ENCRYPTED FILE-----\s*")
 _SCRYPT_HEADER = re.compile(rb"age-encryption\.org/v1\n-> scrypt [A-Za-z0-9+/]{22} ([1-9][0-9]?)\n")
 
@@ -45,6 +47,16 @@ async def unlock(file: bytes, passphrase: str, name: str) -> bytes:
     """
     check_header(file, name)
     return await _age("decrypt", file, passphrase, name)
+
+
+def readable(file: bytes, name: str) -> bytes:
+    """`file` without the byte order mark that an editor may have put before its armor. Raises :exc:`KeyRefused`."""
+    if file.startswith(_BINARY):
+        return file
+    try:
+        return text_of(file).encode()
+    except NotText as error:
+        raise KeyRefused(f"{name} is not an age file: {error}") from None
 
 
 def check_header(file: bytes, name: str) -> None:

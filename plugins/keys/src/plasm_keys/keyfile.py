@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from plasm.files import NotText, text_of
 from plasm.ports import Signer
 from plasm_keys.private_file import KeyExists, KeyMissing, KeyRefused, publish_private, read_private
 
@@ -111,9 +112,11 @@ def parse_pem(pem: bytes, where: str) -> Ed25519PrivateKey:
     if len(pem) > MAX_PEM_BYTES:
         raise KeyRefused(f"{where!r} is too large to be a key (more than {MAX_PEM_BYTES} bytes)")
     try:
-        key = load_pem_private_key(pem, password=None)
+        key = load_pem_private_key(text_of(pem).encode(), password=None)
     except TypeError:
         raise KeyRefused(f"the key in {where!r} is encrypted; decrypt it: openssl pkcs8 -in FILE -out NEW") from None
+    except NotText as error:
+        raise KeyRefused(f"{where!r} holds no private key in PEM: {error}") from None
     except (ValueError, UnsupportedAlgorithm):
         # The library's message and context are dropped: they may quote what it was parsing.
         raise KeyRefused(f"{where!r} holds no private key in PEM (PKCS#8); restore it from a backup") from None

@@ -99,7 +99,7 @@ def _with_mend(missing: keyfile.KeyMissing, uri: str) -> keyfile.KeyMissing:
 
 
 async def _unlock(scope: Scope, path: Path) -> Ed25519PrivateKey:
-    file = await anyio.to_thread.run_sync(read_private, path, agefile.MAX_FILE_BYTES)
+    file = agefile.readable(await anyio.to_thread.run_sync(read_private, path, agefile.MAX_FILE_BYTES), shown(path))
     # Before anybody is asked for a passphrase that cannot help.
     agefile.check_header(file, shown(path))
     passphrase = await obtain_secret(scope, f"passphrase of {path}", variable=VARIABLE)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from functools import partial
 from typing import Final
 
 import msgspec
 from plasm_trust import layout
+from plasm_trust.metadata_folder import version_of
+from plasm_trust.published import Published
 
 from plasm_provider.catalog import Catalog
 from plasm_provider.files import identity_of, open_beneath, same_content
@@ -89,18 +92,20 @@ class Site:
                 return refusal(503, f"{artifact.path} is being checked{self._how_far(artifact.path)}", _NOT_YET)
         assert offer.targets is not None
         assert holding.identity is not None
+        is_retired = offer.holdings.get(artifact.path) is not holding
         representation = Representation(
             size=artifact.size,
             sha256=artifact.sha256,
             caching=caching,
             fields=(("X-Artifact-Hash", f"sha256:{artifact.sha256}"), ("X-Content-Type-Options", "nosniff")),
+            # When one of before was signed is not known any longer.
+            modified=None if is_retired else _modified(offer.published, artifact.path.partition("/")[0]),
         )
         try:
             descriptor = open_beneath(offer.targets, holding.parts)
         except OSError:
             return refusal(404, f"{artifact.path} is signed, but it cannot be read here")
         # That of before may have lost its other name since, which leaves its content as it was.
-        is_retired = offer.holdings.get(artifact.path) is not holding
         unchanged = partial(same_content, identity=holding.identity)
         if not (unchanged(descriptor) if is_retired else identity_of(descriptor) == holding.identity):
             os.close(descriptor)
@@ -126,11 +131,13 @@ def _uncached(status: int, content: bytes, media_type: str) -> Response:
     return Response(status, content, (("Content-Type", media_type), ("Cache-Control", "no-store")))
 
 
-def _document(request: Request, content: bytes | None, caching: str, absent: str) -> Response:
+def _document(request: Request, content: bytes | None, caching: str, absent: str, modified: int | None) -> Response:
     if content is None:
         return refusal(404, absent)
     digest = hashlib.sha256(content).hexdigest()
-    representation = Representation(size=len(content), sha256=digest, media_type=_JSON, caching=caching)
+    representation = Representation(
+        size=len(content), sha256=digest, media_type=_JSON, caching=caching, modified=modified
+    )
     return representation.document(request, content)
 
 
@@ -140,13 +147,27 @@ def _manifest(request: Request, offer: Offer, channel: str, arch: str) -> Respon
     except layout.BadName as error:
         return refusal(404, str(error))
     content = offer.published.manifests.get(where) if offer.published is not None else None
-    return _document(request, content, REVALIDATE, f"there is no manifest of {where[0]} for {where[1]}")
+    modified = _modified(offer.published, where[0])
+    return _document(request, content, REVALIDATE, f"there is no manifest of {where[0]} for {where[1]}", modified)
 
 
 def _metadata(request: Request, offer: Offer, name: str) -> Response:
     content = offer.published.metadata.get(name) if offer.published is not None else None
     # What has a version in its name never changes.
-    return _document(request, content, FOREVER if name[0:1].isdigit() else REVALIDATE, "there is no such metadata")
+    caching = FOREVER if name[0:1].isdigit() else REVALIDATE
+    modified = None
+    if content is not None and offer.published is not None:
+        role, version = version_of(name)
+        if version in (0, offer.published.versions.get(role)):
+            modified = _modified(offer.published, role)
+    return _document(request, content, caching, "there is no such metadata", modified)
+
+
+def _modified(published: Published | None, role: str) -> int | None:
+    """When the present version of `role` was signed; ``None`` where that is not known or not over."""
+    at = published.signed_at.get(role) if published is not None else None
+    # What comes from here is of now at the latest (RFC 9110, section 8.8.2.1).
+    return int(at.timestamp()) if at is not None and at.timestamp() <= time.time() else None
 
 
 def _holding(offer: Offer, channel: str, arch: str, name: str) -> Holding | None:

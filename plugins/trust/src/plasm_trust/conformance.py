@@ -19,6 +19,7 @@ from plasm_fetching.http import FetchError, read
 from tuf.api.exceptions import LengthOrHashMismatchError
 
 from plasm.errors import PlasmError, one_line
+from plasm.streams import open_standard_streams
 from plasm_trust.clock import Clock
 from plasm_trust.parsing import MAX_BYTES
 from plasm_trust.refusal import Reason, TrustRefused
@@ -79,7 +80,10 @@ def command(
 def init(options: _Options, root: Path) -> None:
     """Trust ROOT, and what follows from it."""
     options.metadata_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(options.metadata_dir / "root.json", read_capped(root.resolve(), MAX_BYTES["root"]))
+    data = read_capped(root.resolve(), MAX_BYTES["root"])
+    # The updater has a link to its newest root there.
+    (options.metadata_dir / "root.json").unlink(missing_ok=True)
+    write_whole(options.metadata_dir / "root.json", data)
 
 
 @command.command()
@@ -122,4 +126,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The script ``plasm-tuf-client``."""
+    open_standard_streams()
     sys.exit(run(sys.argv[1:]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from plasm_fetching.artifact import PIECE_BYTES, Artifact
 
 from plasm_trust import layout, manifest
 from plasm_trust.channels import artifacts_of
+from plasm_trust.clock import signed_at
 from plasm_trust.metadata_folder import first_root, metadata_names, read_metadata, version_of
 from plasm_trust.parsing import MAX_BYTES
 from plasm_trust.refusal import Reason, TrustRefused
@@ -38,6 +39,8 @@ class Published:
     """By role (``timestamp``, ``stable``): the version that holds. It grows with each publication."""
     refused: Mapping[str, str]
     """Channels that are not offered, because what is here of them cannot be believed → why."""
+    signed_at: Mapping[str, datetime] = field(default_factory=dict)
+    """By role, as `versions`: when that version was signed, where it says so."""
 
     @classmethod
     def load(cls, folder: Path) -> Published:
@@ -84,6 +87,7 @@ def offer(verified: VerifiedMetadata) -> Published:
         root_fingerprint=hashlib.sha256(verified.first_root).hexdigest(),
         versions=verified.versions(),
         refused=refused,
+        signed_at={name: time for name, each in verified.roles().items() if (time := signed_at(each)) is not None},
     )
 
 

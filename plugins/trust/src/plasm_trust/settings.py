@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from plasm.errors import PlasmError
+from plasm.files import text_of
 from plasm.identity import InvalidIdentity, public_key
 from plasm_trust import layout
 from plasm_trust.whole_files import read_capped, write_whole
@@ -101,7 +102,7 @@ def load(folder: Path) -> Settings:
     """What stands in the ``repository.toml`` of `folder`. Raises :exc:`SettingsError`."""
     path = folder / FILE
     try:
-        return check(msgspec.convert(tomllib.loads(read_capped(path, MAX_BYTES).decode()), Settings))
+        return check(msgspec.convert(tomllib.loads(text_of(read_capped(path, MAX_BYTES))), Settings))
     except FileNotFoundError:
         raise SettingsError(f"there is no repository of ours in {folder}", "plasm repo init makes one") from None
     except OSError as error:

@@ -15,7 +15,7 @@ from plasm_trust import layout
 from plasm_trust.channels import check_own
 from plasm_trust.parsing import T, check_signed, next_root, parse, parse_root
 from plasm_trust.refusal import Reason, TrustRefused
-from plasm_trust.tufapi import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from plasm_trust.tufapi import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
 ReadFile = Callable[[str], bytes | None]
 """The file of that name below ``metadata/``; ``None`` where there is none."""
@@ -40,8 +40,12 @@ class VerifiedMetadata:
 
     def versions(self) -> dict[str, int]:
         """By role: the version that holds."""
-        top = (self.root, self.timestamp, self.snapshot, self.targets)
-        return {name: each.version for name, each in self.channels.items()} | {each.type: each.version for each in top}
+        return {name: each.version for name, each in self.roles().items()}
+
+    def roles(self) -> dict[str, Signed]:
+        """By role: what holds."""
+        top: tuple[Signed, ...] = (self.root, self.timestamp, self.snapshot, self.targets)
+        return {**self.channels, **{each.type: each for each in top}}
 
 
 def root_file(version: int) -> str:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from pathlib import Path
 
-_TEMPORARY = ".new-"
+from plasm.files import TEMPORARY, sync_folder, temporary_beside, write_whole
 
-
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put `data` at `path`, in place of what was there; on disk when this returns. Raises :exc:`OSError`."""
-    temporary = _written_beside(path, data, mode)
-    try:
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+__all__ = [
+    "name_again",
+    "open_regular",
+    "read_capped",
+    "sweep",
+    "sync_folder",
+    "temporary_beside",
+    "write_new",
+    "write_whole",
+]
 
 
 def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -70,26 +69,12 @@ def name_again(path: Path, name: Path) -> None:
     sync_folder(name.parent)
 
 
-def temporary_beside(path: Path) -> Path:
-    """A name for what will become `path`, which :func:`sweep` knows."""
-    return path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
-
-
 def sweep(folder: Path) -> None:
     """Remove what a killed process left below `folder`; the caller keeps others from writing there."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(_TEMPORARY):
+            if name.startswith(TEMPORARY):
                 Path(parent, name).unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was renamed in `folder` outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_capped(path: Path, max_bytes: int) -> bytes:

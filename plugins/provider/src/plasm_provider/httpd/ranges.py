@@ -10,7 +10,9 @@ MOST_RANGES: Final = 16
 GAP_BYTES: Final = 256
 """Ranges that are no farther apart become one: the head of another part would be about as long."""
 
-_SPEC: Final = re.compile(r"[ \t]*(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))[ \t]*", re.ASCII)
+_MOST_DIGITS: Final = 19
+"""Of a number that fits into 64 bits. A request may have any number of them (RFC 9110, section 14.1.2)."""
+_SPEC: Final = re.compile(r"[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.ASCII)
 
 
 class Span(NamedTuple):
@@ -46,13 +48,14 @@ def spans(field: str, size: int) -> tuple[Span, ...] | None:
             return None
         first, last, suffix = match.groups()
         if first is None:
-            length = min(int(suffix), size)
+            length = min(_number(suffix), size)
             asked.append(Span(size - length, length))
             continue
-        if last and int(last) < int(first):
+        start = _number(first)
+        if last and _is_less(last, first):
             return None
-        end = min(int(last) + 1, size) if last else size
-        asked.append(Span(int(first), end - int(first)))
+        end = min(_number(last) + 1, size) if last else size
+        asked.append(Span(start, end - start))
     if not asked:
         return None
     found = _apart([span for span in asked if span.length > 0])
@@ -61,6 +64,17 @@ def spans(field: str, size: int) -> tuple[Span, ...] | None:
     if len(found) > MOST_RANGES:
         raise NotSatisfiable(f"more than {MOST_RANGES} ranges that lie apart")
     return found
+
+
+def _number(digits: str) -> int:
+    """No content is as long as what has more digits than these: how much longer makes no difference."""
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
+
+
+def _is_less(one: str, other: str) -> bool:
+    one, other = one.lstrip("0"), other.lstrip("0")
+    return (len(one), one) < (len(other), other)
 
 
 def _apart(asked: list[Span]) -> tuple[Span, ...]:

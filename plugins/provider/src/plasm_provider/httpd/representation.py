@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from plasm_provider.httpd.conditions import matches, range_holds
+from plasm_provider.httpd.conditions import matches, modified_since, range_holds, unmodified_since
+from plasm_provider.httpd.dates import http_date
 from plasm_provider.httpd.messages import Fields, FileBody, Request, Response, refusal
 from plasm_provider.httpd.ranges import NotSatisfiable, Span, spans
 
@@ -28,13 +30,16 @@ class Representation:
     media_type: str = "application/octet-stream"
     caching: str = REVALIDATE
     fields: Fields = ()
+    modified: int | None = None
+    """When it was signed, in seconds since the epoch and not in the future; ``None`` where that is not known."""
 
     @property
     def etag(self) -> str:
         return f'"{self.sha256}"'
 
     def _validators(self) -> Fields:
-        return (("ETag", self.etag), ("Cache-Control", self.caching))
+        dated: Fields = () if self.modified is None else (("Last-Modified", http_date(self.modified)),)
+        return (("ETag", self.etag), *dated, ("Cache-Control", self.caching))
 
     def _content(self) -> Fields:
         digest = base64.b64encode(bytes.fromhex(self.sha256)).decode()
@@ -42,13 +47,23 @@ class Representation:
 
     def not_modified(self, request: Request) -> Response | None:
         """The answer where the request's conditions settle it without any content (RFC 9110, section 13.2.2)."""
-        wanted = request.fields.get("if-match")
-        if wanted is not None and not matches(wanted, self.etag, weak=False):
+        if not self._is_wanted(request):
             return refusal(412, "this is no longer what the request asks for", (("ETag", self.etag),))
-        had = request.fields.get("if-none-match")
-        if had is not None and matches(had, self.etag, weak=True):
+        if self._is_had(request):
             return Response(304, fields=self._validators())
         return None
+
+    def _is_wanted(self, request: Request) -> bool:
+        tags, date = request.fields.get("if-match"), request.fields.get("if-unmodified-since")
+        if tags is not None:
+            return matches(tags, self.etag, weak=False)
+        return date is None or self.modified is None or unmodified_since(date, self.modified, time.time())
+
+    def _is_had(self, request: Request) -> bool:
+        tags, date = request.fields.get("if-none-match"), request.fields.get("if-modified-since")
+        if tags is not None:
+            return matches(tags, self.etag, weak=True)
+        return date is not None and self.modified is not None and not modified_since(date, self.modified, time.time())
 
     def document(self, request: Request, content: bytes) -> Response:
         """The answer where the bytes are at hand, and so few that ranges of them are not offered."""
@@ -82,7 +97,7 @@ class Representation:
         if field is None or request.method != "GET":
             return None
         condition = request.fields.get("if-range")
-        if condition is not None and not range_holds(condition, self.etag):
+        if condition is not None and not range_holds(condition, self.etag, self.modified, time.time()):
             return None
         return spans(field, self.size)
 

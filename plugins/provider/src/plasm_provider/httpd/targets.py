@@ -17,8 +17,9 @@ class BadTarget(ValueError):
 def segments(target: bytes) -> tuple[str, ...]:
     """The segments of the path in `target`, percent-decoded once; ``("",)`` for ``/``. A query is passed over.
 
-    Nothing is normalized: ``..`` stays a segment of that name, which no file has. Raises :exc:`BadTarget` for bad
-    escapes, for what is not UTF-8, and for a NUL or a slash inside a segment.
+    Empty segments are left out, as ``${base}/${path}`` in boot scripts makes them: no name here is empty, so that
+    nothing else can be meant. Nothing more is normalized: ``..`` stays a segment of that name, which no file has.
+    Raises :exc:`BadTarget` for bad escapes, for what is not UTF-8, and for a NUL or a slash inside a segment.
     """
     path = target.partition(b"?")[0]
     if not path.startswith(b"/"):
@@ -29,7 +30,7 @@ def segments(target: bytes) -> tuple[str, ...]:
         path = path[authority.end() :] or b"/"
     if not _PATH.fullmatch(path):
         raise BadTarget("the path holds a character that must be escaped, or a broken escape")
-    return tuple(map(_decoded, path[1:].split(b"/")))
+    return tuple(_decoded(segment) for segment in path.split(b"/") if segment) or ("",)
 
 
 def _decoded(segment: bytes) -> str:

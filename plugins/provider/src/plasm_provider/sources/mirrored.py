@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,9 @@ from plasm_provider.sources.source import Complaints
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
+SPARE_BYTES: Final = 2**30
+"""Of the disk that a mirror leaves free, or a tenth of it where that is less: sizes are the publisher's word, and
+others live on that disk too."""
 REFRESH_SECONDS: Final = 60.0
 READ_SECONDS: Final = 5.0
 """For one file of metadata; also how long the end may have to wait for it."""
@@ -60,6 +64,7 @@ class Mirrored:
         pinned: Path | None = None,
         refresh_seconds: float = REFRESH_SECONDS,
         allows: AddressFilter | None = None,
+        spare_bytes: int = SPARE_BYTES,
     ) -> None:
         self.refused: Mapping[str, str] = {}
         self.notes: list[str] = []
@@ -76,6 +81,7 @@ class Mirrored:
         self._root = root
         self._pinned = pinned
         self._refresh_seconds = refresh_seconds
+        self._spare_bytes = spare_bytes
         self._allows = allows
         self._standing = Standing(self._home / "standing.json")
         self._complaints: dict[str, Complaints] = {}
@@ -163,15 +169,31 @@ class Mirrored:
                 for holding in catalog.offer.holdings.values()
                 if holding.state is State.VERIFIED and holding.identity == self._identity(holding.artifact)
             }
-            for artifact in published.artifacts.values():
-                if artifact not in held:
-                    fetched[artifact.path] = self._fetch(artifact)
+            missing = [artifact for artifact in published.artifacts.values() if artifact not in held]
+            self._check_room(missing)
+            for artifact in missing:
+                fetched[artifact.path] = self._fetch(artifact)
 
         client = TrustClient(self._client, self._read)
         published = mirror(client, base_url, self._repository, before=before)
         if client.clock_note is not None:
             self._log.warning("%s", client.clock_note)
         return published, fetched
+
+    def _check_room(self, missing: Sequence[Artifact]) -> None:
+        """Raises :exc:`PlasmError` where what is signed would fill the disk: nothing of it is fetched then."""
+        disk = os.statvfs(self._home)
+        free = disk.f_bavail * disk.f_frsize
+        spare = min(self._spare_bytes, disk.f_blocks * disk.f_frsize // 10)
+        # One content may be signed under several names.
+        wanted = sum({each.sha256: each.size for each in missing}.values())
+        # A file system that is nothing but memory (ramfs) gives no figures.
+        if disk.f_blocks and wanted > max(0, free - spare):
+            raise PlasmError(
+                f"what is signed needs {wanted} bytes more, and {max(0, free - spare)} may be taken of {self._home}:"
+                f" {spare} stay free",
+                "make room, or mirror to another --home",
+            )
 
     def _read(self, url: str, max_bytes: int) -> bytes:
         if self._stop.is_set():
