@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import wasmtime
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plasm_cell import instructions
 from plasm_cell.binary import unsigned
@@ -103,6 +103,7 @@ def test_each_instruction_is_as_long_as_it_is_to_wasmtime_or_not_known(code: int
 
 
 @pytest.mark.parametrize("immediates", sorted({known.immediates for known in INSTRUCTIONS.values()}))
+@settings(max_examples=40)
 @given(data=st.data())
 def test_whatever_follows_an_instruction_is_read_as_wasmtime_reads_it(immediates: str, data: st.DataObject) -> None:
     codes = [code for code, known in INSTRUCTIONS.items() if known.immediates == immediates]
