@@ -83,7 +83,9 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_output_bytes: int = 16 * 2**20
     """Of one job's stdout, stderr and files in ``/out`` together."""
     max_file_bytes: int = 256 * 2**20
-    """What one job may hold in ``/tmp`` and ``/out`` together; it is in memory."""
+    """What the files of one job may hold while it runs; it is in memory."""
+    max_host_calls: int = 2**53 - 1
+    """System calls that one job may ask for."""
     max_memory_mb: int | None = None
     """What one job may ask for, in MiB; ``None`` for half of the memory that this node may have, 32768 at most."""
     max_running_memory_mb: int | None = None

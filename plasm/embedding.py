@@ -14,7 +14,16 @@ from plasm.errors import PlanError, PlasmError
 from plasm.home import Home
 from plasm.host import Node, open_node
 from plasm.jobs.conversation import Event, Submission
-from plasm.jobs.manifest import InvalidJob, Job, Manifest, input_files, sha256
+from plasm.jobs.manifest import (
+    DEFAULT_FILE_BYTES,
+    DEFAULT_HOST_CALLS,
+    DEFAULT_OUTPUT_BYTES,
+    InvalidJob,
+    Job,
+    Manifest,
+    input_files,
+    sha256,
+)
 from plasm.jobservice import JobService, OpenJobs
 from plasm.node import open_plan
 from plasm.plan import Plan, make_plan
@@ -57,19 +66,31 @@ class Jobs:
         inputs: Mapping[str, bytes] | None = None,
         memory_mb: int = 256,
         timeout_seconds: int = 60,
+        output_bytes: int = DEFAULT_OUTPUT_BYTES,
+        file_bytes: int = DEFAULT_FILE_BYTES,
+        host_calls: int = DEFAULT_HOST_CALLS,
         peers: Sequence[str] = (),
         look_seconds: float = 30,
         report: Callable[[str, str], None] = lambda kind, node: None,
     ) -> JobResult:
         """Have `module` run by one of `peers` (multiaddrs ending in ``/p2p/PEER``), else by any node that is found.
 
-        `inputs` are files that the program finds, read-only, at their paths below ``/``.
+        `inputs` are files that the program finds at their paths below ``/``; a path that ends with a slash is an empty
+        folder. `output_bytes` are those of stdout, stderr and ``/out`` together, `file_bytes` those of the program's
+        files while it runs.
 
         `report` is told of events on the way by kind (``"found"``, ``"running"``) and node. Raises
         :exc:`PlasmError`, also where no node was found within `look_seconds`. How the program ended is no error: look
         at the verdict.
         """
-        manifest = Manifest(module_hash=sha256(module), memory_mb=memory_mb, timeout_seconds=timeout_seconds)
+        manifest = Manifest(
+            module_hash=sha256(module),
+            memory_mb=memory_mb,
+            timeout_seconds=timeout_seconds,
+            output_bytes=output_bytes,
+            file_bytes=file_bytes,
+            host_calls=host_calls,
+        )
         files = dict(inputs or {})
         job = Job(
             manifest=manifest,

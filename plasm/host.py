@@ -76,6 +76,7 @@ def admission_for(ports: OpenPorts, settings: NodeSettings) -> Admission:
         input_bytes=settings.max_input_bytes,
         output_bytes=settings.max_output_bytes,
         file_bytes=settings.max_file_bytes,
+        host_calls=settings.max_host_calls,
         max_queue=settings.max_queue,
         max_per_peer=settings.max_per_peer,
     )

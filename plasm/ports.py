@@ -10,7 +10,7 @@ import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NewType, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NewType, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from anyio.abc import ObjectSendStream, TaskStatus
@@ -230,6 +230,10 @@ class Verdict(enum.StrEnum):
         return self not in (Verdict.TIMED_OUT, Verdict.CELL_DIED)
 
 
+NO_ROOM_FOR_FILES: Final = "it had no room left for its files"
+"""The detail of an outcome whose program failed by itself after :attr:`Limits.file_bytes` were taken."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one run may use. They count the run alone: not transfer, compiling or waiting."""
@@ -239,7 +243,7 @@ class Limits:
     output_bytes: int = 16 * 2**20
     """Of stdout, stderr and the files in ``/out`` together."""
     file_bytes: int = 64 * 2**20
-    """What the program may hold in ``/tmp`` and ``/out`` together while it runs."""
+    """What the program's files may hold while it runs, the inputs that it changes among them."""
     fuel: int | None = None
     """Units of the engine; ``None`` for as much as the wall time allows."""
     host_calls: int = 10_000_000
@@ -255,7 +259,10 @@ class Invocation:
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bytes = b""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that the program finds, read-only: path below ``/`` without a leading slash → content."""
+    """Files that the program finds: path below ``/`` without a leading slash → content.
+
+    A path that ends with a slash is an empty folder. The program may change what it finds; what it was given stays.
+    """
     limits: Limits = field(default_factory=Limits)
     seed: bytes = bytes(32)
     """The job digest's 32 bytes: clock and random come from it."""

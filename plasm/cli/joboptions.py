@@ -12,12 +12,23 @@ from typing import Any
 
 import click
 
-from plasm.cli import completers
+from plasm.cli import completers, parameters
+from plasm.cli.context import Context
 from plasm.cli.files import InputUnusable, read_file
-from plasm.cli.jobfiles import read_inputs
+from plasm.cli.jobfiles import MAX_LOCAL_FILES, InputBounds, read_inputs
 from plasm.cli.stdin import read_stdin
 from plasm.jobs.conversation import Submission
-from plasm.jobs.manifest import MAX_INPUT_BYTES, MAX_MODULE_BYTES, InvalidJob, Job, Manifest, input_files, sha256
+from plasm.jobs.manifest import (
+    DEFAULT_FILE_BYTES,
+    DEFAULT_HOST_CALLS,
+    DEFAULT_OUTPUT_BYTES,
+    MAX_MODULE_BYTES,
+    InvalidJob,
+    Job,
+    Manifest,
+    input_files,
+    sha256,
+)
 from plasm.ports import Digest
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
@@ -41,16 +52,26 @@ class JobOptions:
     memory: int
     timeout: int
     fuel: int | None
+    output_bytes: int | None
+    """``None``, as of `file_bytes`, where nothing was said of it."""
+    file_bytes: int | None
+    host_calls: int
     runtime: str | None
 
-    def submission(self, *, arch: str | None = None, wait_seconds: float = 600) -> Submission:
-        """The job with what a node needs of it. Raises :exc:`InputUnusable`."""
+    def submission(self, *, arch: str | None = None, wait_seconds: float = 600, here: bool = False) -> Submission:
+        """The job with what a node needs of it; `here`, it may be larger than what goes to others.
+
+        Raises :exc:`InputUnusable`.
+        """
         job = Job(
             manifest=Manifest(
                 module_hash=self.digest,
                 memory_mb=self.memory,
                 timeout_seconds=self.timeout,
+                output_bytes=DEFAULT_OUTPUT_BYTES if self.output_bytes is None else self.output_bytes,
                 fuel=self.fuel,
+                file_bytes=DEFAULT_FILE_BYTES if self.file_bytes is None else self.file_bytes,
+                host_calls=self.host_calls,
                 capabilities=self.capabilities,
             ),
             args=self.args,
@@ -59,7 +80,7 @@ class JobOptions:
             inputs=input_files(self.inputs),
         )
         try:
-            job.check_as_received()
+            job.check_form() if here else job.check_as_received()
         except InvalidJob as error:
             raise InputUnusable(f"this cannot be a job: {error}") from None
         return Submission(
@@ -73,8 +94,11 @@ class JobOptions:
         )
 
 
-def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options and arguments of a job; the command gets them as one ``job``, a :class:`JobOptions`."""
+def job_options(command: Callable[..., Any], *, here: bool = False) -> Callable[..., Any]:
+    """Adds the options and arguments of a job; the command gets them as one ``job``, a :class:`JobOptions`.
+
+    Where the job runs `here`, for nobody else, memory alone bounds its input.
+    """
 
     @click.option(
         "--stdin",
@@ -88,7 +112,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "inputs",
         multiple=True,
         metavar="PATH=FILE",
-        help="A file, or a folder's files, that the program finds at /PATH, read-only; repeatable.",
+        help="A file, or a folder with all that is in it, that the program finds at /PATH; repeatable.",
     )
     @click.option(
         "--capability",
@@ -124,6 +148,30 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What the program may use of the engine's units, where the engine counts them.",
     )
     @click.option(
+        "--output",
+        "output_bytes",
+        callback=parameters.size,
+        metavar="SIZE",
+        show_default="an eighth of the memory" if here else "16MB",
+        help="What the program may write to stdout, stderr and /out together, such as 64MB.",
+    )
+    @click.option(
+        "--files",
+        "file_bytes",
+        callback=parameters.size,
+        metavar="SIZE",
+        show_default="an eighth of the memory" if here else "64MB",
+        help="What the program's own files may hold while it runs, and inputs that it changes.",
+    )
+    @click.option(
+        "--host-calls",
+        default=DEFAULT_HOST_CALLS,
+        type=click.IntRange(1, 2**53 - 1),
+        metavar="N",
+        show_default=True,
+        help="How many system calls the program may make.",
+    )
+    @click.option(
         "--runtime", metavar="NAME", help="The runtime to use, such as wasmtime.", shell_complete=completers.runtimes
     )
     @functools.wraps(command)
@@ -136,6 +184,9 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         memory: int,
         timeout: int,
         fuel: int | None,
+        output_bytes: int | None,
+        file_bytes: int | None,
+        host_calls: int,
         runtime: str | None,
         wasm: str | None,
         args: tuple[str, ...],
@@ -147,6 +198,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             wasm, *others = args
             args = tuple(others)
         by_digest = _DIGEST.fullmatch(wasm) is not None
+        most = _bounds_here() if here else InputBounds()
         module = b"" if by_digest else read_file(Path(wasm), MAX_MODULE_BYTES)
         job = JobOptions(
             name=wasm[:_SHOWN_OF_DIGEST] if by_digest else Path(wasm).name,
@@ -154,17 +206,30 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             module=module,
             args=args,
             env=read_variables(variables),
-            stdin=_read_stdin(stdin_file, quiet=bool(rest.get("quiet"))),
-            inputs=read_inputs(inputs),
+            stdin=_read_stdin(stdin_file, most.size, quiet=bool(rest.get("quiet"))),
+            inputs=read_inputs(inputs, most),
             capabilities=tuple(sorted(set(capabilities))),
             memory=memory,
             timeout=timeout,
             fuel=fuel,
+            output_bytes=output_bytes,
+            file_bytes=file_bytes,
+            host_calls=host_calls,
             runtime=runtime,
         )
         return command(job=job, **rest)
 
     return wrapped
+
+
+local_job_options = functools.partial(job_options, here=True)
+"""As :func:`job_options`, for what runs on this machine for its user alone."""
+
+
+def _bounds_here() -> InputBounds:
+    context = click.get_current_context().find_object(Context)
+    assert context is not None
+    return InputBounds(files=MAX_LOCAL_FILES, size=context.settings().node.memory_mb * 2**20)
 
 
 def read_variables(texts: Sequence[str]) -> dict[str, str]:
@@ -185,9 +250,9 @@ def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _read_stdin(file: str | None, *, quiet: bool) -> bytes:
+def _read_stdin(file: str | None, most: int, *, quiet: bool) -> bytes:
     if file is not None and file != "-":
-        return read_file(Path(file), MAX_INPUT_BYTES)
+        return read_file(Path(file), most)
     if file is None and (sys.stdin is None or sys.stdin.closed or sys.stdin.isatty()):
         return b""
-    return read_stdin(MAX_INPUT_BYTES, quiet=quiet)
+    return read_stdin(most, quiet=quiet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,15 +15,16 @@ from plasm.exitcodes import exit_code
 from plasm.jobs.conversation import Delivered
 from plasm.jobs.manifest import sha256
 from plasm.jobs.outputs import STDERR, STDOUT, files_of
-from plasm.ports import Verdict
+from plasm.ports import NO_ROOM_FOR_FILES, Verdict
 
+_SHOWN_PATHS = 5
 _SENTENCES = {
     Verdict.TRAPPED: "the program trapped",
     Verdict.OUT_OF_FUEL: "the program ran out of fuel; --fuel grants more",
     Verdict.TIMED_OUT: "the program ran out of time; --timeout grants more",
     Verdict.OUT_OF_MEMORY: "the program ran out of memory; --memory grants more",
-    Verdict.OUTPUT_LIMIT: "the program wrote more than it may",
-    Verdict.HOST_CALL_LIMIT: "the program made more system calls than it may",
+    Verdict.OUTPUT_LIMIT: "the program wrote more than it may; --output grants more",
+    Verdict.HOST_CALL_LIMIT: "the program made more system calls than it may; --host-calls grants more",
     Verdict.CELL_DIED: "the process that ran the program died; the program itself may be fine: run it again",
     Verdict.NOT_RUNNABLE: "not a runnable module",
 }
@@ -44,6 +45,8 @@ def finish(
     sys.stdout.flush()
     write_output(sys.stdout.buffer, stdout)
     write_output(sys.stderr.buffer, stderr)
+    if verdict is Verdict.EXITED and own and detail == NO_ROOM_FOR_FILES and not quiet:
+        print(f"plasm: the program exited with {own}: {detail}; --files grants more", file=sys.stderr)
     if verdict is not Verdict.EXITED and not quiet:
         if stderr and not stderr.endswith(b"\n"):
             print(file=sys.stderr)
@@ -54,10 +57,21 @@ def finish(
 def keep_files(files: Mapping[str, bytes], out: Path | None, *, quiet: bool = False) -> None:
     """Write the files of ``/out`` into the folder `out`; where there is none, say that there were some."""
     if out is not None:
-        write_outputs(out, files)
+        left_out = write_outputs(out, files)
+        if left_out:
+            print(
+                f"plasm: not written, since what is hidden in {out} steers other programs: {_some(left_out)};"
+                " another --out DIR takes it",
+                file=sys.stderr,
+            )
     elif files and not quiet:
         count = "a file" if len(files) == 1 else f"{len(files)} files"
         print(f"plasm: the program left {count} in /out; --out DIR takes what it leaves there", file=sys.stderr)
+
+
+def _some(paths: Sequence[str]) -> str:
+    shown = ", ".join(map(ascii, paths[:_SHOWN_PATHS]))
+    return shown if len(paths) <= _SHOWN_PATHS else f"{shown} and {len(paths) - _SHOWN_PATHS} more"
 
 
 def finish_delivered(

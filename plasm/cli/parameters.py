@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -16,6 +17,26 @@ EXAMPLE: Final = "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…"
 """What an address looks like, for help texts."""
 _LONGEST = 512
 _LONGEST_SECONDS: Final = 10_000_000
+_SIZE: Final = re.compile(r"(\d{1,15})\s*([kmgt]?)(i?b)?", re.ASCII | re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_LARGEST_SIZE: Final = 2**53 - 1
+
+
+def size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Bytes: a number with a unit of powers of 1024, such as ``64MB``, ``64MiB`` or ``64m``, or of bytes (``500B``).
+
+    A number alone is MB, as for ``--memory``.
+    """
+    if value is None:
+        return None
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise click.BadParameter(f"invalid size {value[:40]!a}: expected a number and a unit, such as 64MB or 2GB")
+    number, prefix, byte = found.groups()
+    count = int(number) * (_UNITS[prefix.lower()] if prefix or byte else _UNITS["m"])
+    if count > _LARGEST_SIZE:
+        raise click.BadParameter(f"invalid size {value[:40]!a}: expected at most {_LARGEST_SIZE} bytes")
+    return count
 
 
 def peer_addresses(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

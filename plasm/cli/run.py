@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import anyio
 import click
 
 from plasm.cli.context import Context
-from plasm.cli.joboptions import JobOptions, job_options, out_option
+from plasm.cli.joboptions import JobOptions, local_job_options, out_option
 from plasm.cli.outcome import finish
 from plasm.cli.progress import Progress
 from plasm.cli.running import stoppable
@@ -21,12 +23,15 @@ from plasm.jobs.receipt import outputs_of
 from plasm.node import open_plan
 from plasm.ports import Invocation, NotRunnable, Outcome, Patient, Verdict
 
+_SHARES_OF_MEMORY: Final = 4
+"""A program's output, and its files, may each have this part of the memory that one job may have (half of all)."""
+
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
 @click.argument("wasm", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@job_options
+@local_job_options
 @out_option
 @click.pass_obj
 def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool) -> None:
@@ -35,7 +40,14 @@ def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool)
     WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
     program's.
     """
-    submission = job.submission()
+    submission = job.submission(here=True)
+    # Bytes are bounded by memory alone, unless it is said otherwise. They are no part of the seed: what a program does
+    # with clock and random bytes is what it does with them elsewhere.
+    share = context.settings().node.memory_mb * 2**20 // _SHARES_OF_MEMORY
+    limits = replace(
+        submission.job.manifest.limits(),
+        **{name: share for name in ("output_bytes", "file_bytes") if getattr(job, name) is None},
+    )
     by_digest = not job.module and job.digest != sha256(b"")
     plan = context.plan({"runtime", "store"} if by_digest else {"runtime"})
     installed = context.registry().names("runtime")
@@ -69,7 +81,7 @@ def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool)
                     env=job.env,
                     stdin=job.stdin,
                     inputs=job.inputs,
-                    limits=submission.job.manifest.limits(),
+                    limits=limits,
                     seed=digest_bytes(submission.job.digest()),
                     capabilities=frozenset(job.capabilities),
                 )

@@ -43,6 +43,7 @@ class Admission:
     input_bytes: int
     output_bytes: int
     file_bytes: int
+    host_calls: int
     max_queue: int
     max_per_peer: int
 
@@ -96,6 +97,7 @@ class Admission:
             ("bytes of input", offer.input_size, self.input_bytes),
             ("bytes of output", manifest.output_bytes, self.output_bytes),
             ("bytes of files", manifest.file_bytes, self.file_bytes),
+            ("host calls", manifest.host_calls, self.host_calls),
         ):
             if asked > most:
                 raise OfferRejected("InsufficientResources", f"{asked} {what} asked, {most} at most")

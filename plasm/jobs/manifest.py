@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from plasm.jobs.paths import MAX_PATH_BYTES, InvalidPath, check_no_file_in_place_of_a_folder, check_path
+from plasm.jobs.paths import MAX_PATH_BYTES, InvalidPath, check_no_file_in_place_of_a_folder, check_path, is_folder
 from plasm.ports import Digest, Limits, PeerId
 
 MAX_ARGUMENTS = 256
@@ -22,7 +22,15 @@ MAX_TEXT_BYTES = 64 * 1024
 MAX_MODULE_BYTES = 256 * 2**20
 MAX_INPUT_BYTES = 64 * 2**20
 """Of standard input and all input files together."""
-MAX_INPUT_FILES = 256
+MAX_INPUT_FILES = 4096
+"""Empty folders among them."""
+MAX_INPUT_PATH_BYTES = 256 * 1024
+"""Of the paths of all input files together."""
+MAX_JOB_BYTES = 500 * 1024
+"""Of a job as MessagePack: with an input of 64 KiB and what else an offer says it fits into one frame (576 KiB)."""
+DEFAULT_OUTPUT_BYTES = 16 * 2**20
+DEFAULT_FILE_BYTES = 64 * 2**20
+DEFAULT_HOST_CALLS = 10_000_000
 NONCE_BYTES = 16
 
 _OF_THE_PROGRAM = (b"tmp", b"out")
@@ -56,10 +64,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cpu_cores: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     memory_mb: Annotated[int, msgspec.Meta(ge=1, le=32768)] = 256
     timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
-    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=256 * 2**20)] = 16 * 2**20
+    output_bytes: Annotated[int, msgspec.Meta(ge=0, le=256 * 2**20)] = DEFAULT_OUTPUT_BYTES
     fuel: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
-    file_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 64 * 2**20
-    host_calls: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] = 10_000_000
+    file_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = DEFAULT_FILE_BYTES
+    host_calls: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] = DEFAULT_HOST_CALLS
     capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=2)] = ()
 
     def limits(self) -> Limits:
@@ -74,8 +82,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
-class InputFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file that the program finds, read-only, at `path` below ``/``; its content is named by its digest."""
+class InputFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A file that the program finds at `path` below ``/``; its content is named by its digest.
+
+    A path that ends with a slash is an empty folder.
+    """
 
     path: Annotated[str, msgspec.Meta(max_length=MAX_PATH_BYTES)]
     digest: DigestText
@@ -94,6 +105,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def check(self) -> None:
         """Hold the job against what its fields' types cannot say. Raises :exc:`InvalidJob`."""
+        self.check_form()
+        if sum(len(file.path.encode()) for file in self.inputs) > MAX_INPUT_PATH_BYTES:
+            raise InvalidJob(f"the paths of the input files hold more than {MAX_INPUT_PATH_BYTES} bytes")
+        if self.files_size > MAX_INPUT_BYTES:
+            raise InvalidJob(f"the input files hold more than {MAX_INPUT_BYTES} bytes")
+
+    def check_form(self) -> None:
+        """The same, but for how many bytes the input has: on one's own machine memory bounds them.
+
+        Raises :exc:`InvalidJob`.
+        """
         for what, texts in (("arguments", self.args), ("environment", [*self.env, *self.env.values()])):
             if any("\0" in text for text in texts):
                 raise InvalidJob(f"a NUL stands in the {what}")
@@ -116,26 +138,30 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         except msgspec.ValidationError as error:
             raise InvalidJob(str(error)) from None
         self.check()
+        if (size := len(msgspec.msgpack.encode(self))) > MAX_JOB_BYTES:
+            raise InvalidJob(
+                f"arguments, environment and the table of input files take {size} bytes, {MAX_JOB_BYTES} are allowed"
+            )
 
     def _check_inputs(self) -> None:
         try:
-            paths = [check_path(file.path) for file in self.inputs]
+            paths = [check_path(file.path.removesuffix("/")) for file in self.inputs]
         except InvalidPath as error:
             raise InvalidJob(f"an input file: {error}") from None
-        if sum(map(len, paths)) > MAX_TEXT_BYTES:
-            raise InvalidJob(f"the paths of the input files hold more than {MAX_TEXT_BYTES} bytes")
+        if any(is_folder(file.path) and (file.size or file.digest != sha256(b"")) for file in self.inputs):
+            raise InvalidJob("an input whose path ends with a slash is an empty folder and has no content")
         for path in paths:
             if path.split(b"/")[0] in _OF_THE_PROGRAM:
                 raise InvalidJob("an input file stands in /tmp or /out, which belong to the program")
-        for path, following in itertools.pairwise(paths):
+        for path, following in itertools.pairwise(file.path.encode() for file in self.inputs):
             if path >= following:
                 raise InvalidJob("the input files are not sorted by path, each path once")
+        if len(set(paths)) < len(paths):
+            raise InvalidJob("an input file stands where there is an empty folder")
         try:
             check_no_file_in_place_of_a_folder(paths)
         except InvalidPath as error:
             raise InvalidJob(f"an input file: {error}") from None
-        if sum(file.size for file in self.inputs) > MAX_INPUT_BYTES:
-            raise InvalidJob(f"the input files hold more than {MAX_INPUT_BYTES} bytes")
 
     @property
     def files_size(self) -> int:

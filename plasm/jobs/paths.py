@@ -12,6 +12,11 @@ class InvalidPath(ValueError):
     """The text is no such path; the message is one line and does not hold the text."""
 
 
+def is_folder(path: str) -> bool:
+    """Whether the path of an input is that of a folder in which there is nothing: it ends with a slash."""
+    return path.endswith("/")
+
+
 def check_path(path: str, max_bytes: int = MAX_PATH_BYTES) -> bytes:
     """The UTF-8 bytes of a relative path without empty, ``.`` and ``..`` components. Raises :exc:`InvalidPath`."""
     try:

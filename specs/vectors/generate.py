@@ -53,7 +53,8 @@ EMPTY = sha256(b"")
 NO_PATHS = {
     "": "an input file without a path",
     "/a": "an input file's path that is absolute",
-    "a/": "an input file's path that ends in a slash",
+    "a//": "an input file's path that ends in two slashes",
+    "/": "a slash as an input file's path",
     "a//b": "an empty component in an input file's path",
     "../a": "an input file's path that goes up",
     "a/./b": "a dot in an input file's path",
@@ -61,6 +62,7 @@ NO_PATHS = {
     "x" * 256: "a component of 256 bytes",
     "x/" * 512 + "x": "a path of 1025 bytes",
     "tmp/a": "an input file in /tmp",
+    "tmp/": "an empty folder at /tmp",
     "out": "an input file at /out",
 }
 
@@ -186,6 +188,10 @@ def jobs() -> dict[str, Any]:
         args=("<script>&amp;</script>", "\u2028\u2029", "\u007f\u0080\u00ad\ufeff", "\x1f\x0b", "/"),
         env={"<&>": "\u2028"},
     )
+    folders = Job(
+        manifest=Manifest(module_hash=module),
+        inputs=input_files({"a.b": b"", "a/": b"", "data/a": b"", "data/b/": b""}),
+    )
     valid = [
         {
             "name": name,
@@ -198,6 +204,7 @@ def jobs() -> dict[str, Any]:
             "all defaults": plain,
             "everything set": rich,
             "texts that some encoders of JSON write as escapes: < > & U+2028 U+2029": escapes,
+            "empty folders": folders,
         }.items()
     ]
     good: dict[str, Any] = as_json(plain)
@@ -214,6 +221,10 @@ def jobs() -> dict[str, Any]:
         (good | {"inputs": [second, file]}, "input files that are not sorted"),
         (good | {"inputs": [file, file]}, "an input file twice"),
         (good | {"inputs": [file | {"path": "data"}, file]}, "an input file where another one needs a folder"),
+        (good | {"inputs": [file | {"path": "data/"}, file]}, "an empty folder in which there is a file"),
+        (good | {"inputs": [file, file | {"path": "data/a/"}]}, "a file and an empty folder of one name"),
+        (good | {"inputs": [file | {"path": "a/", "size": 1}]}, "an empty folder with content"),
+        (good | {"inputs": [file | {"path": "a/", "digest": module}]}, "an empty folder with the digest of something"),
         (good | {"inputs": [file | {"size": 2**26}, second | {"size": 1}]}, "input files of more than 64 MiB"),
         (good | {"inputs": [file | {"mode": 0}]}, "an unknown member of an input file"),
         (good | {"manifest": manifest | {"file_bytes": 2**30 + 1}}, "more than a GiB of files"),

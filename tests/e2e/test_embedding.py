@@ -56,8 +56,32 @@ def test_jobs_go_by_way_of_a_running_node_on_any_loop(
     assert sender("verify", "-", "--node", worker.address, stdin=result.receipt).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("module", "limit", "verdict"),
+    [
+        ("hello", {"output_bytes": 2}, Verdict.OUTPUT_LIMIT),
+        ("call-the-host", {"host_calls": 9}, Verdict.HOST_CALL_LIMIT),
+    ],
+)
+def test_a_job_has_the_limits_that_it_is_given(
+    sender: Cli,
+    worker: RunningNode,
+    hello: Path,
+    wasm: Callable[[str], Path],
+    module: str,
+    limit: dict[str, int],
+    verdict: Verdict,
+):
+    content = (hello if module == "hello" else wasm(module)).read_bytes()
+
+    async def submit() -> JobResult:
+        return await jobs_of(sender.home).submit(content, stdin=b"abc", peers=[worker.address], **limit)
+
+    assert anyio.run(submit).verdict is verdict
+
+
 def test_what_cannot_be_a_job_is_refused_before_anything_is_sent(tmp_path: Path):
-    for wrong in ({"memory_mb": 0}, {"args": ["a\0b"]}, {"env": {"": "x"}}):
+    for wrong in ({"memory_mb": 0}, {"file_bytes": -1}, {"args": ["a\0b"]}, {"env": {"": "x"}}):
         with pytest.raises(PlasmError, match="this cannot be a job"):
             anyio.run(lambda wrong=wrong: jobs_of(tmp_path).submit(b"", **wrong))
 

@@ -26,7 +26,8 @@ OPEN = Admission(
     module_bytes=1000,
     input_bytes=100_000,
     output_bytes=16 * 2**20,
-    file_bytes=2**30,
+    file_bytes=2**29,
+    host_calls=10**9,
     max_queue=3,
     max_per_peer=2,
 )
@@ -48,7 +49,9 @@ def test_an_offer_gets_the_runtime_that_it_names():
 
 
 def test_what_is_asked_may_be_just_what_there_is():
-    most = submission(cpu_cores=2, memory_mb=512, timeout_seconds=60, output_bytes=16 * 2**20)
+    most = submission(
+        cpu_cores=2, memory_mb=512, timeout_seconds=60, output_bytes=16 * 2**20, file_bytes=2**29, host_calls=10**9
+    )
     assert OPEN.check_offer(offer_for(most, module_size=1000)) == "first"
 
 
@@ -59,6 +62,8 @@ def test_what_is_asked_may_be_just_what_there_is():
         (submission(memory_mb=513), {}, "513 MB of memory asked, 512 at most"),
         (submission(timeout_seconds=61), {}, "61 seconds asked, 60 at most"),
         (submission(output_bytes=16 * 2**20 + 1), {}, "bytes of output asked"),
+        (submission(file_bytes=2**29 + 1), {}, "536870913 bytes of files asked, 536870912 at most"),
+        (submission(host_calls=10**9 + 1), {}, "1000000001 host calls asked, 1000000000 at most"),
         (submission(), {"module_size": 1001}, "1001 bytes of module asked, 1000 at most"),
         (submission(stdin=bytes(100_001)), {}, "100001 bytes of input asked"),
     ],

@@ -66,6 +66,16 @@ def is_database(content: bytes) -> bool:
         return database.execute("select * from orders").fetchall() == ORDERS
 
 
+BESIDE = """
+import os, py_compile, secrets
+print(py_compile.compile("/lib/report.py", doraise=True))
+os.replace("/lib/report.py", "/lib/moved.py")
+print(sorted(os.listdir("/lib")))
+with open(os.devnull, "r+b", buffering=0) as null, open("/dev/urandom", "rb") as random:
+    null.write(b"dropped")
+    print(len(null.read(9)), random.read(9) != random.read(9), os.path.exists("/tmp"))
+"""
+
 CASES = {
     "sqlite makes a database": Case(
         "sqlite", given("orders.sql", "sqlite/orders.sql"), (":memory:", "/orders.sql"), b"", {"orders.db": is_database}
@@ -76,6 +86,13 @@ CASES = {
         ("--csv", "/out/report.csv", "/data/orders.db"),
         b"",
         {"report.csv": is_report},
+    ),
+    "sqlite changes it": Case(
+        "sqlite",
+        ("--stdin", Path(__file__).with_name("update.sql")),
+        ("/data/orders.db",),
+        b"Ada|2|9\n",
+        {},
     ),
     "quickjs": Case(
         "quickjs",
@@ -90,6 +107,13 @@ CASES = {
         ("/report.py", "/data/orders.csv"),
         b"6e69ffc37c6ef61f5ba8fdc01860b94229e455bc75016856aa2b9539cae53832 totals.json\nPython 3.12.0: 4 customers\n",
         {"summary/totals.json": is_totals},
+    ),
+    "cpython beside its inputs": Case(
+        "cpython",
+        given("lib/report.py", "cpython/report.py"),
+        ("-c", BESIDE),
+        b"/lib/__pycache__/report.cpython-312.pyc\n['__pycache__', 'moved.py']\n0 True True\n",
+        {},
     ),
 }
 LOCALLY = ("--plugins", "wasmtime", "run")
@@ -118,7 +142,7 @@ def result(module: Callable[[str], Path], database: Path, tmp_path: Path) -> Cal
     def get(cli: Cli, name: str, *command: str | Path) -> dict[str, bytes]:
         case = CASES[name]
         out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
-        inputs = ("--input", f"data/orders.db={database}") if name == "sqlite queries it" else ()
+        inputs = ("--input", f"data/orders.db={database}") if name in ("sqlite queries it", "sqlite changes it") else ()
         done = cli(
             *command,
             *("--timeout", "300", "--out", out),

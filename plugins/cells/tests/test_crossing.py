@@ -44,6 +44,12 @@ async def test_stdin_and_inputs_of_any_size_arrive(bench: Any, size: int, isolat
             assert outcome.stderr == f"a=1;b/c={size};...".encode(), "and nothing of it can be changed"
 
 
+async def test_empty_folders_arrive_by_their_slash(bench: Any) -> None:
+    async with bench.open(slots=1) as runtime:
+        outcome = await bench.run(runtime, READ_ALL, inputs={"a/b/": b"", "c": b"1"})
+    assert outcome.stderr == b"a/b/=0;c=1;..."
+
+
 @pytest.mark.parametrize("path", ["", "/a", "a/../b", "a//b", "a/", "./a", "a\0b", "\udcff"])
 async def test_inputs_at_impossible_places_are_refused(bench: Any, path: str) -> None:
     async with bench.open(slots=1) as runtime:

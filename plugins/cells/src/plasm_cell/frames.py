@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 PREFIX = struct.Struct("!IQ")
-MAX_HEADER = 1 << 20
-"""Bytes. Arguments and environment of a job travel in the header."""
+MAX_HEADER = 4 << 20
+"""Bytes. Arguments and environment of a job, and the names of its inputs, travel in the header."""
 MAX_REPLY_HEADER = 1 << 19
 """What a cell says needs far less, but for a table of 256 paths of 200 bytes that JSON has to escape."""
 MAX_DESCRIPTORS = 2

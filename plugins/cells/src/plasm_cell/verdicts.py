@@ -10,6 +10,8 @@ from .wasi import Exit, HostCallsSpent, OutputFull, Wasi
 _WANT_OF_MEMORY = ("unreachable", "memory_out_of_bounds", "allocation_too_large")
 """How programs end that do not cope with a refused growth: by abort, or through the null pointer."""
 _OUTPUT_LIMIT = {"verdict": "output_limit", "detail": "it wrote more than its output limit"}
+_NO_ROOM_FOR_FILES = "it had no room left for its files"
+"""As in ``plasm.ports``, which nothing in a cell imports."""
 
 
 def verdict(ending: Ending, layer: Wasi, output_bytes: int) -> dict[str, Any]:
@@ -23,7 +25,8 @@ def verdict(ending: Ending, layer: Wasi, output_bytes: int) -> dict[str, Any]:
 def _verdict(ending: Ending, layer: Wasi) -> dict[str, Any]:
     stop = layer.stop
     if isinstance(stop, Exit):
-        return {"verdict": "exited", "exit_code": stop.code}
+        lacked = {"detail": _NO_ROOM_FOR_FILES} if stop.code and layer.lacked_file_bytes else {}
+        return {"verdict": "exited", "exit_code": stop.code, **lacked}
     if isinstance(stop, OutputFull):
         return dict(_OUTPUT_LIMIT)
     if isinstance(stop, HostCallsSpent):

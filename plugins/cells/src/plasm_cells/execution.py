@@ -61,8 +61,8 @@ def check(invocation: Invocation, *, counts_fuel: bool) -> None:
         raise RuntimeFailed(f"this runtime has no capability '{one_line(capability)}'")
     if invocation.limits.fuel is not None and not counts_fuel:
         raise RuntimeFailed("this runtime counts no fuel, and the job limits it")
-    for path in invocation.inputs:
-        if not _is_path(path):
+    for path, content in invocation.inputs.items():
+        if not _is_path(path if content else path.removesuffix("/")):
             raise RuntimeFailed(f"no input can be at '{one_line(path)}'")
 
 

@@ -256,15 +256,16 @@ class Program:
     def open(
         self, path: bytes, how: int = 0, base: int = rights.ALL, *, fd: int = 3, follow: int = 1, flags: int = 0
     ) -> int:
-        base &= ~rights.FD_WRITE if how & 2 or not self.is_writable(fd, path, how) else rights.ALL
+        if how & 2 or self.is_directory(fd, path, how):
+            base &= ~rights.FD_WRITE
         assert self.path_open(fd, follow, path, how, base, rights.ALL, flags, SCRATCH) == 0
         return int(self.read_back("<I")[0])
 
-    def is_writable(self, fd: int, path: bytes, how: int) -> bool:
+    def is_directory(self, fd: int, path: bytes, how: int) -> bool:
         if how & 1:
-            return True
+            return False
         assert self.path_filestat_get(fd, 1, path, SCRATCH) == 0
-        return self.read_back("<QQB")[2] == 4 and not path.startswith(b"data")
+        return bool(self.read_back("<QQB")[2] == 3)
 
     def write(self, fd: int, *pieces: bytes, offset: int | None = None) -> tuple[int, int]:
         """The error number, and how much was written."""

@@ -119,6 +119,44 @@ def test_a_file_that_is_replaced_or_renumbered_away_gives_its_space_back(program
     program.create(b"tmp/d", b"4" * 40_000)
 
 
+def test_an_input_is_copied_when_it_is_written_to(make_program: Callable[..., Any]) -> None:
+    given = b"input"
+    program = make_program(inputs={"data/in.txt": given})
+    fd, other = program.open(b"data/in.txt"), program.open(b"data/in.txt", base=rights.FD_READ)
+    assert program.write(fd, b"IN", offset=0) == (SUCCESS, 2)
+    assert program.write(fd, b"!", offset=5) == (SUCCESS, 1)
+    assert program.read(other, 9) == b"INput!"
+    assert given == b"input"
+
+
+def test_a_written_input_takes_its_size_of_the_space_and_gives_it_back(make_program: Callable[..., Any]) -> None:
+    program = make_program(inputs={"in": b"x" * 60}, file_bytes=100)
+    other = program.open(b"other", 1)
+    assert program.write(program.open(b"in"), b"y", offset=0) == (SUCCESS, 1)
+    assert program.write(other, b"z" * 50) == (SUCCESS, 40)
+    program.open(b"in", 8)
+    assert program.write(other, b"z" * 70) == (SUCCESS, 60)
+
+
+def test_an_input_is_cut_without_room_for_all_of_it(make_program: Callable[..., Any]) -> None:
+    program = make_program(inputs={"a": b"a" * 500, "b": b"b" * 500}, file_bytes=100)
+    assert program.write(program.open(b"a"), b"y", offset=0) == (NOSPC, 0)
+    assert program.fd_filestat_set_size(program.open(b"a"), 60) == SUCCESS
+    assert program.read(program.open(b"a"), 99) == b"a" * 60
+    fd = program.open(b"b", 8)
+    assert program.write(fd, b"n" * 50) == (SUCCESS, 40)
+
+
+def test_a_change_that_an_input_has_no_room_for_takes_nothing(make_program: Callable[..., Any]) -> None:
+    program = make_program(inputs={"in": b"x" * 60}, file_bytes=100)
+    fd = program.open(b"in")
+    assert program.write(fd, b"y", offset=100) == (NOSPC, 0)
+    assert program.fd_allocate(fd, 0, 101) == NOSPC
+    assert program.fd_filestat_set_size(fd, 101) == NOSPC
+    assert program.write(program.open(b"other", 1), b"z" * 100) == (SUCCESS, 100)
+    assert program.read(fd, 99) == b"x" * 60
+
+
 def test_inputs_are_not_copied(make_program: Callable[..., Any]) -> None:
     content = bytes(32 << 20)
     tracemalloc.start()

@@ -249,7 +249,9 @@ NUMBER = st.one_of(
     st.sampled_from([0x1000, 0x2000, 0x8000, 0xFFFC, 0xFFFF, 0x10000, 0xFFFFFFFF, 1 << 31]),
     st.integers(0, (1 << 64) - 1),
 )
-TEXT = st.sampled_from([b"tmp/a", b"tmp/b", b"tmp/d", b"tmp/d/x", b"out/a", b"data/in.txt", b".", b"..", b"tmp/a/../b"])
+TEXT = st.sampled_from(
+    [b"tmp/a", b"tmp/b", b"tmp/d", b"tmp/d/x", b"out/a", b"data/in.txt", b"dev/zero", b".", b"..", b"tmp/a/../b"]
+)
 CALL = st.tuples(st.sampled_from(sorted(set(wasi.FUNCTIONS) - {"proc_exit"})), st.lists(NUMBER, min_size=9, max_size=9))
 
 

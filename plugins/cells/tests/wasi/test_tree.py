@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 from plasm_cell.wasi import rights
-from plasm_cell.wasi.errors import EXIST, INVAL, NOENT, NOTCAPABLE, PERM, SUCCESS
-from plasm_cell.wasi.volume import MOST_OUT_FILES
+from plasm_cell.wasi.errors import BADF, EXIST, INVAL, NOENT, NOSPC, NOTCAPABLE, PERM, SUCCESS
+from plasm_cell.wasi.volume import MOST_ENTRIES, MOST_OUT_FILES
 
 SCRATCH = 0x1000
-DIRECTORY, FILE, LINK = 3, 4, 7
+DEVICE, DIRECTORY, FILE, LINK = 2, 3, 4, 7
 
 
 def names(entries: list[tuple[bytes, int, int]]) -> list[bytes]:
     return [name for name, _, _ in entries]
 
 
-def test_a_program_finds_its_inputs_and_two_folders_under_one_preopened_root(program: Any) -> None:
+def test_a_program_finds_its_inputs_and_three_folders_under_one_preopened_root(program: Any) -> None:
     assert program.fd_prestat_get(3, SCRATCH) == SUCCESS
     assert program.read_back("<BxxxI") == (0, 1)
     assert program.fd_prestat_dir_name(3, SCRATCH, 2) == SUCCESS
@@ -29,12 +29,91 @@ def test_a_program_finds_its_inputs_and_two_folders_under_one_preopened_root(pro
         (b"tmp", DIRECTORY),
         (b"out", DIRECTORY),
         (b"data", DIRECTORY),
+        (b"dev", DIRECTORY),
     ]
     assert [entry[:2] for entry in program.list(program.open(b"data", 2))][2:] == [
         (b"in.txt", FILE),
         (b"sub", DIRECTORY),
     ]
     assert program.read(program.open(b"data/sub/../sub//./deep.txt"), 99) == b"deep"
+
+
+def test_nothing_but_the_root_is_preopened_before_and_after_it(program: Any) -> None:
+    program.open(b"tmp", 2)
+    assert [program.fd_prestat_get(fd, SCRATCH) for fd in range(6)] == [BADF, BADF, BADF, SUCCESS, BADF, BADF]
+    assert [program.fd_prestat_dir_name(fd, SCRATCH, 9) for fd in range(6)] == [BADF, BADF, BADF, SUCCESS, BADF, BADF]
+
+
+def test_a_preopened_root_keeps_its_name_wherever_it_is_renumbered_to(program: Any) -> None:
+    fd = program.open(b"tmp", 2)
+    assert program.fd_renumber(3, fd) == SUCCESS
+    assert [program.fd_prestat_get(number, SCRATCH) for number in (3, fd)] == [BADF, SUCCESS]
+    assert program.open(b"data", 2, fd=fd) == 3
+    assert program.fd_prestat_get(3, SCRATCH) == BADF
+
+
+@pytest.mark.parametrize("folder", [b"", b"data/", b"data/sub/", b"dev/", b"made/"])
+def test_what_a_program_makes_anywhere_it_finds_there(program: Any, folder: bytes) -> None:
+    program.path_create_directory(3, b"made")
+    program.create(folder + b"f", b"x")
+    assert program.path_create_directory(3, folder + b"d") == SUCCESS
+    assert program.path_symlink(b"f", 3, folder + b"l") == SUCCESS
+    assert program.path_rename(3, folder + b"l", 3, folder + b"d/l") == SUCCESS
+    assert program.read(program.open(folder + b"f"), 9) == b"x"
+    assert names(program.list(program.open(folder + b"d", 2)))[2:] == [b"l"]
+    assert program.layer.files() == {}
+
+
+def test_inputs_can_be_renamed_linked_stamped_and_removed(program: Any) -> None:
+    assert program.path_link(3, 0, b"data/in.txt", 3, b"tmp/linked") == SUCCESS
+    assert program.path_filestat_set_times(3, 0, b"data/in.txt", 7, 8, 1 | 4) == SUCCESS
+    assert (program.stat(b"tmp/linked")["mtim"], program.stat(b"tmp/linked")["nlink"]) == (8, 2)
+    assert program.path_rename(3, b"data/in.txt", 3, b"moved") == SUCCESS
+    assert program.path_rename(3, b"data", 3, b"tmp/data") == SUCCESS
+    assert program.path_unlink_file(3, b"tmp/data/sub/deep.txt") == SUCCESS
+    assert program.path_remove_directory(3, b"tmp/data/sub") == SUCCESS
+    assert program.path_remove_directory(3, b"tmp/data") == SUCCESS
+    assert program.read(program.open(b"moved"), 9) == b"input"
+
+
+def test_an_input_that_is_moved_to_out_comes_back(program: Any) -> None:
+    assert program.path_rename(3, b"data/in.txt", 3, b"out/in.txt") == SUCCESS
+    assert program.path_link(3, 0, b"data/sub/deep.txt", 3, b"out/deep.txt") == SUCCESS
+    assert program.layer.files() == {"in.txt": b"input", "deep.txt": b"deep"}
+    assert program.layer.output_size == 9
+
+
+def test_tmp_is_a_folder_like_any_other_and_out_stays(program: Any) -> None:
+    assert program.path_remove_directory(3, b"tmp") == SUCCESS
+    assert program.path_symlink(b"out", 3, b"tmp") == SUCCESS
+    program.create(b"tmp/f", b"x")
+    assert program.layer.files() == {"f": b"x"}
+
+
+def test_names_are_bounded_wherever_they_are_made(program: Any) -> None:
+    fd = program.open(b"data", 2)
+    for index in range(MOST_ENTRIES):
+        assert program.path_link(3, 0, b"data/in.txt", fd, b"%d" % index) == SUCCESS
+    assert program.path_create_directory(3, b"one") == NOSPC
+    assert program.path_unlink_file(3, b"data/sub/deep.txt") == SUCCESS
+    assert program.path_create_directory(3, b"one") == SUCCESS
+    assert program.path_create_directory(3, b"two") == NOSPC
+
+
+def test_an_input_that_ends_with_a_slash_is_an_empty_folder(make_program: Callable[..., Any]) -> None:
+    program = make_program(inputs={"a/b/": b"", "a/f": b"x", "c/": b""})
+    assert names(program.list(program.open(b"a", 2)))[2:] == [b"b", b"f"]
+    for path in (b"a/b", b"c"):
+        assert program.stat(path)["type"] == DIRECTORY
+        program.create(path + b"/f")
+
+
+@pytest.mark.parametrize("inputs", [{"a/": b"x"}, {"a": b"", "a/": b""}, {"tmp/": b""}])
+def test_a_folder_with_content_or_at_a_path_that_is_taken_is_refused(
+    make_program: Callable[..., Any], inputs: dict[str, bytes]
+) -> None:
+    with pytest.raises(ValueError, match="input"):
+        make_program(inputs=inputs)
 
 
 @pytest.mark.parametrize(
@@ -184,15 +263,51 @@ def test_rights_are_handed_down_and_never_up(program: Any) -> None:
     assert program.fd_fdstat_set_rights(fd, rights.FD_READ, 0) == NOTCAPABLE
 
 
+@pytest.mark.parametrize("held_by", ["base", "inheriting"])
+@pytest.mark.parametrize(("flags", "right"), [(2, "FD_DATASYNC"), (2, "FD_SYNC"), (8, "FD_SYNC"), (16, "FD_SYNC")])
+def test_what_is_synchronized_is_asked_of_base_or_inheriting_rights(
+    program: Any, flags: int, right: str, held_by: str
+) -> None:
+    asked = getattr(rights, right)
+    base, inheriting = (asked, 0) if held_by == "base" else (0, asked)
+    base |= rights.PATH_OPEN | rights.PATH_CREATE_FILE
+    assert program.path_open(3, 0, b"tmp", 2, base, inheriting | rights.FD_WRITE, 0, SCRATCH) == SUCCESS
+    (folder,) = program.read_back("<I")
+    assert program.path_open(folder, 0, b"f", 1, rights.FD_WRITE, 0, flags, SCRATCH) == SUCCESS
+
+
+def test_a_file_that_is_not_opened_for_writing_is_emptied_with_a_right_to_cut_alone(program: Any) -> None:
+    program.create(b"tmp/f", b"content")
+    assert program.path_open(3, 0, b"tmp", 2, rights.PATH_OPEN, rights.FD_WRITE, 0, SCRATCH) == SUCCESS
+    (folder,) = program.read_back("<I")
+    assert program.path_open(folder, 0, b"f", 8, 0, 0, 0, SCRATCH) == NOTCAPABLE
+    assert program.stat(b"tmp/f")["size"] == 7
+
+
+@pytest.mark.parametrize("right", ["FD_WRITE", "FD_FILESTAT_SET_SIZE"])
+def test_what_may_be_written_to_may_be_emptied(program: Any, right: str) -> None:
+    program.create(b"tmp/f", b"content")
+    held = getattr(rights, right)
+    assert program.path_open(3, 0, b"tmp", 2, rights.PATH_OPEN, held, 0, SCRATCH) == SUCCESS
+    (folder,) = program.read_back("<I")
+    assert program.path_open(folder, 0, b"f", 8, held, 0, 0, SCRATCH) == SUCCESS
+    assert program.stat(b"tmp/f")["size"] == 0
+
+
 def test_rights_that_do_not_apply_to_the_type_are_left_out(program: Any) -> None:
-    for path, expected in ((b"tmp", rights.OF_DIRECTORIES), (b"data/in.txt", rights.OF_FILES & ~rights.FD_WRITE)):
+    expectations = (
+        (b"tmp", rights.OF_DIRECTORIES),
+        (b"data/in.txt", rights.OF_FILES & ~rights.FD_WRITE),
+        (b"dev/null", rights.OF_FILES & ~rights.FD_WRITE),
+    )
+    for path, expected in expectations:
         assert program.path_open(3, 0, path, 0, rights.ALL & ~rights.FD_WRITE, rights.ALL, 0, SCRATCH) == SUCCESS
         (fd,) = program.read_back("<I")
         assert program.fd_fdstat_get(fd, SCRATCH) == SUCCESS
         assert program.read_back("<BxHxxxxQ")[2] == expected
 
 
-def test_making_what_is_there_is_refused_before_the_read_only_folder_is_seen(program: Any) -> None:
+def test_making_what_is_there_is_refused(program: Any) -> None:
     assert program.path_create_directory(3, b"data") == EXIST
     assert program.path_create_directory(3, b".") == EXIST
     assert program.path_rename(3, b"tmp", 3, b"tmp/..") == INVAL

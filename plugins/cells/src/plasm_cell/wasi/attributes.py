@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from . import paths, rights
-from .descriptors import Descriptor, OpenDirectory, OpenFile, Stream
-from .errors import BADF, INVAL, NAMETOOLONG, NOTCAPABLE, ROFS, SUCCESS, Failure
+from .descriptors import Descriptor, OpenDirectory, OpenInode, Stream
+from .errors import BADF, INVAL, NAMETOOLONG, NOTCAPABLE, SUCCESS, Failure
 from .guest import Guest
 from .inodes import Inode
 
@@ -76,7 +76,7 @@ class Attributes(Guest):
 
     def _let_go(self, descriptor: Descriptor) -> None:
         """Give back what only this descriptor held."""
-        if isinstance(descriptor, (OpenFile, OpenDirectory)):
+        if isinstance(descriptor, OpenInode):
             descriptor.inode.opens -= 1
             self._volume.release(descriptor.inode)
 
@@ -86,7 +86,7 @@ class Attributes(Guest):
         descriptor = self._descriptors.find(fd)
         if not descriptor.base & rights.FD_FILESTAT_GET:
             return NOTCAPABLE
-        if isinstance(descriptor, (OpenFile, OpenDirectory)):
+        if isinstance(descriptor, OpenInode):
             return self._put_filestat(descriptor.inode, out)
         number = descriptor.number if isinstance(descriptor, Stream) else 0
         self._put(out, _FILESTAT, 0, number, descriptor.type, 1, 0, 0, 0, 0)
@@ -97,7 +97,7 @@ class Attributes(Guest):
 
     def fd_filestat_set_times(self, fd: int, atim: int, mtim: int, flags: int) -> int:
         descriptor = self._descriptors.find(fd)
-        if not isinstance(descriptor, (OpenFile, OpenDirectory)):
+        if not isinstance(descriptor, OpenInode):
             return INVAL
         if not descriptor.base & rights.FD_FILESTAT_SET_TIMES:
             return NOTCAPABLE
@@ -127,8 +127,6 @@ class Attributes(Guest):
     def _set_times(self, inode: Inode, atim: int, mtim: int, flags: int) -> int:
         if flags & ~_TIMES or (flags & _ATIM and flags & _ATIM_NOW) or (flags & _MTIM and flags & _MTIM_NOW):
             return INVAL
-        if inode.readonly:
-            return ROFS
         now = self._clock.now()
         if flags & (_ATIM | _ATIM_NOW):
             inode.atim = atim if flags & _ATIM else now

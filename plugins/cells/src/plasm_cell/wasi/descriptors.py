@@ -1,4 +1,4 @@
-"""Open descriptors: the three streams, files and directories."""
+"""Open descriptors: the three streams, files, devices and directories."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from . import rights
 from .errors import BADF, MFILE, Failure
-from .inodes import DIRECTORY, REGULAR_FILE, UNKNOWN, Directory, File
+from .inodes import CHARACTER_DEVICE, DIRECTORY, REGULAR_FILE, UNKNOWN, Device, Directory, File, Inode
 
 MOST_DESCRIPTORS: Final = 1024
 
@@ -37,8 +37,16 @@ class Stream(Descriptor):
         self.sink = sink
 
 
-class OpenFile(Descriptor):
-    __slots__ = ("inode", "offset")
+class OpenInode(Descriptor):
+    """Of something that stands, or stood, in the tree."""
+
+    __slots__ = ("inode",)
+    inode: Inode
+
+
+class OpenFile(OpenInode):
+    __slots__ = ("offset",)
+    inode: File
     type = REGULAR_FILE
 
     def __init__(self, inode: File, base: int, flags: int) -> None:
@@ -47,10 +55,23 @@ class OpenFile(Descriptor):
         self.offset = 0
 
 
-class OpenDirectory(Descriptor):
+class OpenDevice(OpenInode):
+    """It has the rights of a file, those to seek and to tell too: without them C libraries take it for a terminal."""
+
+    __slots__ = ()
+    inode: Device
+    type = CHARACTER_DEVICE
+
+    def __init__(self, inode: Device, base: int, flags: int) -> None:
+        super().__init__(base & rights.OF_FILES, 0, flags)
+        self.inode = inode
+
+
+class OpenDirectory(OpenInode):
     """`preopened` is the name of one that was open at the start."""
 
-    __slots__ = ("inode", "preopened")
+    __slots__ = ("preopened",)
+    inode: Directory
     type = DIRECTORY
 
     def __init__(
@@ -83,7 +104,7 @@ class Descriptors(dict[int, Descriptor]):
             number = self._next
             self._next += 1
         self[number] = descriptor
-        if isinstance(descriptor, (OpenFile, OpenDirectory)):
+        if isinstance(descriptor, OpenInode):
             descriptor.inode.opens += 1
         return number
 

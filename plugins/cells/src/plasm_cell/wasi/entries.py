@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import paths, rights
 from .attributes import FOLLOW
-from .errors import EXIST, INVAL, ISDIR, NOENT, NOTDIR, NOTEMPTY, PERM, SUCCESS, XDEV, Failure
+from .errors import EXIST, INVAL, ISDIR, NOENT, NOTDIR, NOTEMPTY, PERM, SUCCESS, Failure
 from .guest import Guest
 from .inodes import Directory, Symlink
 from .paths import Place
@@ -62,8 +62,6 @@ class Entries(Guest):
         self._check_vacant(place)
         if isinstance(inode, Directory):
             return PERM
-        if inode.readonly:
-            return XDEV
         self._volume.link(place.parent, place.name, inode)
         return SUCCESS
 

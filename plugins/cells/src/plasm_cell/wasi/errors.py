@@ -7,6 +7,7 @@ from typing import Final
 
 SUCCESS: Final = 0
 BADF: Final = 8
+BUSY: Final = 10
 EXIST: Final = 20
 FAULT: Final = 21
 FBIG: Final = 22
@@ -16,6 +17,7 @@ ISDIR: Final = 31
 LOOP: Final = 32
 MFILE: Final = 33
 NAMETOOLONG: Final = 37
+NODEV: Final = 43
 NOENT: Final = 44
 NOSPC: Final = 51
 NOSYS: Final = 52
@@ -23,9 +25,7 @@ NOTDIR: Final = 54
 NOTEMPTY: Final = 55
 NOTSOCK: Final = 57
 PERM: Final = 63
-ROFS: Final = 69
 SPIPE: Final = 70
-XDEV: Final = 75
 NOTCAPABLE: Final = 76
 
 NAMES: Final[Mapping[int, str]] = {

@@ -1,11 +1,13 @@
-"""What the tree of files consists of: regular files, directories and symbolic links, all in memory."""
+"""What the tree of files consists of: regular files, directories, symbolic links and devices, all in memory."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from enum import Enum
 from typing import Final
 
 UNKNOWN: Final = 0
+CHARACTER_DEVICE: Final = 2
 DIRECTORY: Final = 3
 REGULAR_FILE: Final = 4
 SYMBOLIC_LINK: Final = 7
@@ -17,12 +19,11 @@ FIRST_COOKIE: Final = 2
 class Inode:
     """Times are nanoseconds of the realtime clock. `links` counts names, `opens` descriptors."""
 
-    __slots__ = ("atim", "ctim", "links", "mtim", "number", "opens", "readonly")
+    __slots__ = ("atim", "ctim", "links", "mtim", "number", "opens")
     type: int = UNKNOWN
 
-    def __init__(self, number: int, now: int, readonly: bool = False) -> None:
+    def __init__(self, number: int, now: int) -> None:
         self.number = number
-        self.readonly = readonly
         self.links = 0
         self.opens = 0
         self.atim = self.mtim = self.ctim = now
@@ -33,13 +34,13 @@ class Inode:
 
 
 class File(Inode):
-    """`data` of a read-only file is a view of bytes that are somebody else's."""
+    """`data` of an input is a view of bytes that are somebody else's until it is written to."""
 
     __slots__ = ("data",)
     type = REGULAR_FILE
 
     def __init__(self, number: int, now: int, content: memoryview | None = None) -> None:
-        super().__init__(number, now, readonly=content is not None)
+        super().__init__(number, now)
         self.data: bytearray | memoryview = bytearray() if content is None else content
 
     @property
@@ -60,6 +61,23 @@ class Symlink(Inode):
         return len(self.target)
 
 
+class DeviceKind(Enum):
+    """What reading gives: nothing, zeros, or random bytes. Each takes whatever is written."""
+
+    NULL = "null"
+    ZERO = "zero"
+    RANDOM = "random"
+
+
+class Device(Inode):
+    __slots__ = ("kind",)
+    type = CHARACTER_DEVICE
+
+    def __init__(self, number: int, now: int, kind: DeviceKind) -> None:
+        super().__init__(number, now)
+        self.kind = kind
+
+
 class Directory(Inode):
     """Entries keep the order in which they were made.
 
@@ -70,8 +88,8 @@ class Directory(Inode):
     __slots__ = ("_cookies", "_names", "_next", "entries", "name", "parent")
     type = DIRECTORY
 
-    def __init__(self, number: int, now: int, readonly: bool = False) -> None:
-        super().__init__(number, now, readonly)
+    def __init__(self, number: int, now: int) -> None:
+        super().__init__(number, now)
         self.parent: Directory = self
         self.name = b""
         self.entries: dict[bytes, tuple[Inode, int]] = {}

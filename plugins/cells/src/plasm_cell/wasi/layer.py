@@ -23,7 +23,7 @@ from .volume import Volume
 
 MODULE: Final = "wasi_snapshot_preview1"
 
-VERSION: Final = "plasm-preview1/2"
+VERSION: Final = "plasm-preview1/3"
 """Names the rules by which clock, random bytes and files behave; they change results, so they are versioned."""
 
 NO_INPUTS: Final[Mapping[str, bytes | memoryview]] = MappingProxyType({})
@@ -138,6 +138,11 @@ class Wasi(Process, Streams, Attributes, Directories, Opening, Entries, Polling)
                 contents[file.number] = bytes(file.data)
             files[path.decode()] = contents[file.number]
         return files
+
+    @property
+    def lacked_file_bytes(self) -> bool:
+        """Whether a change to a file was refused since `file_bytes` were taken."""
+        return self._volume.lacked_bytes
 
     @property
     def output_size(self) -> int:

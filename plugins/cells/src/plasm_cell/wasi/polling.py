@@ -7,9 +7,10 @@ from typing import Final
 
 from . import rights
 from .clocks import CLOCKS
-from .descriptors import OpenFile, Stream
+from .descriptors import OpenDevice, OpenFile, Stream
 from .errors import BADF, INVAL, NOTCAPABLE, SUCCESS
 from .guest import Guest
+from .inodes import DeviceKind
 
 MOST_SUBSCRIPTIONS: Final = 1024
 
@@ -18,7 +19,7 @@ _SUBSCRIPTION: Final = struct.Struct("<QB7xI4xQ8xH6x")
 _EVENT: Final = struct.Struct("<QHB5xQH6x")
 _ABSOLUTE: Final = 1
 _ROOM: Final = 65536
-"""Bytes that an output is said to take."""
+"""Bytes that an output is said to take, and a device to give."""
 
 
 class Polling(Guest):
@@ -64,4 +65,6 @@ class Polling(Guest):
             return SUCCESS, _ROOM
         if isinstance(descriptor, OpenFile):
             return SUCCESS, max(0, descriptor.inode.size - descriptor.offset)
+        if isinstance(descriptor, OpenDevice):
+            return SUCCESS, 0 if descriptor.inode.kind is DeviceKind.NULL else _ROOM
         return SUCCESS, len(descriptor.left) if isinstance(descriptor, Stream) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import rights
-from .descriptors import Stream
+from .descriptors import OpenDevice, Stream
 from .errors import BADF, FAULT, INVAL, NOTCAPABLE, NOTSOCK, SUCCESS
 from .files import APPEND, Files
 from .guest import MOST_VECTORS, U32, VECTOR
@@ -44,6 +44,8 @@ class Streams(Files):
         return SUCCESS
 
     def _write_to_file(self, fd: int, vectors: int, count: int, out: int) -> int:
+        if self._device(fd, rights.FD_WRITE):
+            return self._write_device(vectors, count, out)
         file = self._file(fd, rights.FD_WRITE)
         pieces = self._vectors(vectors, count)
         self._check(out, 4)
@@ -67,6 +69,10 @@ class Streams(Files):
                 piece[: len(taken)] = taken
                 descriptor.left = descriptor.left[len(taken) :]
                 total += len(taken)
+        elif isinstance(descriptor, OpenDevice):
+            if not descriptor.base & rights.FD_READ:
+                return NOTCAPABLE
+            return self._read_device(descriptor, vectors, count, out)
         else:
             file = self._file(fd, rights.FD_READ)
             pieces = self._vectors(vectors, count)

@@ -1,15 +1,15 @@
-"""The tree that a guest sees: read-only inputs, ``/tmp`` and ``/out``, and the bounds that hold for them."""
+"""The tree that a guest sees: inputs, ``/tmp``, ``/out`` and ``/dev``, all of it scratch, and its bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from .errors import FBIG, INVAL, ISDIR, NAMETOOLONG, NOENT, NOSPC, NOTDIR, NOTEMPTY, ROFS, Failure
-from .inodes import Directory, File, Inode, Symlink
+from .errors import BUSY, FBIG, INVAL, ISDIR, NAMETOOLONG, NOENT, NOSPC, NOTDIR, NOTEMPTY, Failure
+from .inodes import Device, DeviceKind, Directory, File, Inode, Symlink
 
 MOST_ENTRIES: Final = 16384
-"""Names that a program may have in ``/tmp`` and ``/out`` together."""
+"""Names that there may be beyond those of the start."""
 MOST_OUT_FILES: Final = 256
 MOST_OUT_ENTRIES: Final = 1024
 """Names in ``/out``, directories and symbolic links included; it bounds what moving a directory there costs."""
@@ -20,22 +20,33 @@ DEEPEST_TARGET: Final = 512
 LARGEST_FILE: Final = (1 << 63) - 1
 _ZEROS: Final = bytes(1 << 20)
 
+DEVICES: Final[Mapping[bytes, DeviceKind]] = {
+    b"null": DeviceKind.NULL,
+    b"zero": DeviceKind.ZERO,
+    b"random": DeviceKind.RANDOM,
+    b"urandom": DeviceKind.RANDOM,
+}
+"""What stands in ``/dev``, in its order."""
+
 
 class Volume:
     """Every change to the tree goes through here and is refused, whole, where a bound would not hold after it.
 
-    Raises :exc:`~.errors.Failure`. `inputs` are paths without a leading slash; one that is not relative and clean, or
-    that stands in ``/tmp``, ``/out`` or below another one, is a :exc:`ValueError`.
+    Raises :exc:`~.errors.Failure`. `inputs` are paths without a leading slash; one that ends with a slash is a
+    directory. One that is not relative and clean, or that stands in ``/tmp``, ``/out`` or below another one, is a
+    :exc:`ValueError`, as is a directory with content.
     """
 
     def __init__(self, inputs: Mapping[str, bytes | memoryview], file_bytes: int, now: Callable[[], int]) -> None:
         self._now = now
         self._number = 0
         self.free_bytes = file_bytes
+        self.lacked_bytes = False
+        """Whether anything was refused for want of bytes."""
         self._free_entries = MOST_ENTRIES
         self._out_files = 0
         self._out_entries = 0
-        self.root = Directory(self._next(), now(), readonly=True)
+        self.root = Directory(self._next(), now())
         self.root.links = 1
         self.tmp = Directory(self._next(), now())
         self.out = Directory(self._next(), now())
@@ -43,13 +54,14 @@ class Volume:
         self.root.insert(b"out", self.out)
         for path, content in sorted((path.encode(), content) for path, content in inputs.items()):
             self._mount(path, memoryview(content).toreadonly().cast("B"))
+        self._add_devices()
 
     def _next(self) -> int:
         self._number += 1
         return self._number
 
     def _mount(self, path: bytes, content: memoryview) -> None:
-        *above, name = path.split(b"/")
+        *above, name = path.removesuffix(b"/").split(b"/")
         directory = self.root
         for component in (*above, name):
             if component in (b"", b".", b"..") or b"\0" in component:
@@ -57,14 +69,31 @@ class Volume:
         for component in above:
             found = directory.get(component)
             if found is None:
-                found = Directory(self._next(), self._now(), readonly=True)
+                found = Directory(self._next(), self._now())
                 directory.insert(component, found)
-            if not isinstance(found, Directory) or not found.readonly:
+            if not isinstance(found, Directory) or found in (self.tmp, self.out):
                 raise ValueError("an input stands in /tmp or /out or below another one")
             directory = found
         if directory.get(name) is not None:
             raise ValueError("two inputs, or an input and a directory, have one path")
-        directory.insert(name, File(self._next(), self._now(), content))
+        if not path.endswith(b"/"):
+            directory.insert(name, File(self._next(), self._now(), content))
+        elif len(content):
+            raise ValueError("an input whose path ends with a slash has content")
+        else:
+            directory.insert(name, Directory(self._next(), self._now()))
+
+    def _add_devices(self) -> None:
+        """Put the devices where no input stands."""
+        directory = self.root.get(b"dev")
+        if directory is None:
+            directory = Directory(self._next(), self._now())
+            self.root.insert(b"dev", directory)
+        if not isinstance(directory, Directory):
+            return
+        for name, kind in DEVICES.items():
+            if directory.get(name) is None:
+                directory.insert(name, Device(self._next(), self._now(), kind))
 
     # --- what is in /out ----------------------------------------------------------------------------------------------
 
@@ -127,7 +156,7 @@ class Volume:
         symlink = Symlink(self._number + 1, self._now(), target)
         if len(target) > self.free_bytes:
             self._check_parent(parent)
-            raise Failure(NOSPC)
+            raise self._no_room()
         self.link(parent, name, symlink)
         self.free_bytes -= len(target)
         self._number += 1
@@ -148,6 +177,8 @@ class Volume:
         """Remove a name. A directory must be empty."""
         self._check_parent(parent)
         inode = parent.entries[name][0]
+        if inode is self.out:
+            raise Failure(BUSY)
         if isinstance(inode, Directory) and inode.entries:
             raise Failure(NOTEMPTY)
         if self._below_out(parent) is not None:
@@ -166,6 +197,8 @@ class Volume:
         target = new.get(new_name)
         if inode is target:
             return
+        if self.out in (inode, target):
+            raise Failure(BUSY)
         if isinstance(inode, Directory):
             self._check_loop(inode, new)
             if target is not None and not isinstance(target, Directory):
@@ -208,8 +241,6 @@ class Volume:
         self._out_files += files
 
     def _check_parent(self, parent: Directory) -> None:
-        if parent.readonly:
-            raise Failure(ROFS)
         if not parent.links:
             raise Failure(NOENT)
 
@@ -229,43 +260,62 @@ class Volume:
 
     def release(self, inode: Inode) -> None:
         """Take back the bytes of what has neither names nor descriptors any more."""
-        if inode.links or inode.opens or inode.readonly:
+        if inode.links or inode.opens:
             return
         if isinstance(inode, File):
-            self.free_bytes += len(inode.data)
+            self.free_bytes += self._taken(inode)
             inode.data = bytearray()
         elif isinstance(inode, Symlink):
             self.free_bytes += len(inode.target)
 
-    def resize(self, file: File, size: int) -> bytearray:
-        """Cut or fill with zeros; the file's bytes."""
-        data = self.writable(file)
+    def _no_room(self) -> Failure:
+        self.lacked_bytes = True
+        return Failure(NOSPC)
+
+    @staticmethod
+    def _taken(file: File) -> int:
+        """Bytes that the file has of those that are counted: an input takes none until it is written to."""
+        return len(file.data) if isinstance(file.data, bytearray) else 0
+
+    def make_own(self, file: File, size: int | None = None) -> bytearray:
+        """The bytes of a file that is about to be written to: an input is copied, `size` bytes of it at most."""
+        data = file.data
+        if isinstance(data, bytearray):
+            return data
+        kept = data if size is None else data[:size]
+        if len(kept) > self.free_bytes:
+            raise self._no_room()
+        file.data = copy = bytearray(kept)
+        self.free_bytes -= len(copy)
+        return copy
+
+    def resize(self, file: File, size: int) -> None:
+        """Cut or fill with zeros."""
         if size > LARGEST_FILE:
             raise Failure(FBIG)
+        if size - self._taken(file) > self.free_bytes:
+            raise self._no_room()
+        data = self.make_own(file, size)
         growth = size - len(data)
-        if growth > self.free_bytes:
-            raise Failure(NOSPC)
         if growth < 0:
             del data[size:]
         elif growth:
             _pad(data, growth)
         self.free_bytes -= growth
         file.mtim = file.ctim = self._now()
-        return data
-
-    def writable(self, file: File) -> bytearray:
-        if not isinstance(file.data, bytearray):
-            raise Failure(ROFS)
-        return file.data
 
     def write(self, file: File, offset: int, piece: memoryview) -> int:
         """Put as much of `piece` at `offset` as there is room for: how much."""
-        data = self.writable(file)
+        data = file.data
         end = len(data)
+        if not isinstance(data, bytearray):
+            if end > self.free_bytes or offset >= self.free_bytes:
+                raise self._no_room()
+            data = self.make_own(file)
         room = end + self.free_bytes - offset
         if room < len(piece):
             if room <= 0:
-                raise Failure(NOSPC)
+                raise self._no_room()
             piece = piece[:room]
         if offset > end:
             _pad(data, offset - end)

@@ -1,0 +1,15 @@
+;; path_open with creat and the flag sync, through a directory whose inheriting rights have fd_sync and whose base rights
+;; have not. Exit code: the error number.
+(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "tmp" "f")
+  (func (export "_start")
+    ;; base: path_open, path_create_file; inheriting: fd_seek, fd_sync, fd_write
+    (if (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 3) (i32.const 2)
+        (i64.const 0x2400) (i64.const 0x54) (i32.const 0) (i32.const 16))
+      (then (call $exit (i32.const 99))))
+    (call $exit (call $open (i32.load (i32.const 16)) (i32.const 0) (i32.const 3) (i32.const 1) (i32.const 1)
+      (i64.const 0x40) (i64.const 0) (i32.const 16) (i32.const 20)))))
