@@ -46,7 +46,7 @@ DETERMINISTIC_TRAPS: Final = frozenset(
 """Traps that the module itself brings about. An exhausted stack and a failed allocation are not, nor is one unnamed."""
 RULES_OF_THE_HOST: Final = "wasi"
 """The member of an engine's configuration that names how clock and random follow from a job."""
-KNOWN_RULES: Final = "plasm-preview1/2"
+KNOWN_RULES: Final = "plasm-preview1/3"
 """The rules of this release (``specs/wasi.md``). What a node says that it did by others, nobody here can repeat."""
 
 _PIECE = 64 * 1024

@@ -16,9 +16,9 @@ from plasm.jobs.receipt import PAYLOAD_TYPE, make_statement, pre_authentication_
 from plasm.ports import Engine, Outcome, Verdict
 
 NODES = {number: Key(bytes([number]) * 32) for number in range(11, 16)}
-WASMTIME = Engine(name="wasmtime", version="50.0.1", configuration={"wasi": "plasm-preview1/2"})
-WASMER = Engine(name="wasmer", version="1.1.0", configuration={"wasi": "plasm-preview1/2"})
-NEWER = Engine(name="wasmtime", version="50.0.2", configuration={"wasi": "plasm-preview1/2"})
+WASMTIME = Engine(name="wasmtime", version="50.0.1", configuration={"wasi": "plasm-preview1/3"})
+WASMER = Engine(name="wasmer", version="1.1.0", configuration={"wasi": "plasm-preview1/3"})
+NEWER = Engine(name="wasmtime", version="50.0.2", configuration={"wasi": "plasm-preview1/3"})
 ANOTHER_JOB = Job(manifest=Manifest(module_hash=sha256(b"another module")))
 TRUTH = Outcome(verdict=Verdict.EXITED, exit_code=0, stdout=b"dlroW ,olleH")
 LIE = Outcome(verdict=Verdict.EXITED, exit_code=0, stdout=b"Hello, World")
