@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import anyio
 import pytest
 
+from plasm.jobs import elapsed
 from plasm.jobs.book import read_submissions
 from plasm.jobs.client import UnknownJob
 from tests.jobs.world import ignore, submission
@@ -21,8 +21,8 @@ async def _detached(world, folder: Path) -> str:
 
 
 def _later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    now = time.time() + seconds
-    monkeypatch.setattr("plasm.jobs.book.time.time", lambda: now)
+    uptime = elapsed._uptime
+    monkeypatch.setattr(elapsed, "_uptime", lambda: uptime() + seconds)
 
 
 async def test_a_submission_past_its_deadline_is_gone_once_a_client_is_open(world, monkeypatch):
