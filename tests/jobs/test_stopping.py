@@ -14,19 +14,21 @@ from plasm.jobs.messages import Progress, Result
 from plasm.jobs.records import CANCELLED, QUEUED, RUNNING, TRANSFERRING, Accepted, Ending
 from plasm.ports import Verdict
 from plasm.shares import origin_of
-from plasm.testing import DictStore
+from plasm.testing import DictStore, FakeSigner
 from plasm.testing.fakes.scripts import echoes, hangs
 from tests.jobs.world import ECHO, ignore, offer_for, submission, until
 
 pytestmark = pytest.mark.anyio
+
+CLIENT = FakeSigner(200).peer
 
 
 def accepted(state: str = QUEUED) -> Accepted:
     submitted = submission()
     return Accepted(
         id="0" * 32,
-        client="client",
-        origin=origin_of(None, "client"),
+        client=CLIENT,
+        origin=origin_of(None, CLIENT),
         nonce=bytes(16),
         job=submitted.job,
         digest=submitted.job.digest(),

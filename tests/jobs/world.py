@@ -236,8 +236,9 @@ class World:
 
     @asynccontextmanager
     async def stranger(self, *, seed: int = 200) -> AsyncIterator[Callable[[Standing], Awaitable[Talk]]]:
-        """A peer that opens streams to nodes and says on them what the test likes."""
+        """A peer that opens streams to nodes and says on them what the test likes, from a network of its own."""
         signer = FakeSigner(seed)
+        self.network.place(signer.peer, f"192.0.{seed % 256}.1")
         async with open_memory_transport(self.network, signer, listen=False) as transport:
 
             async def open_talk(standing: Standing) -> Talk:

@@ -16,7 +16,7 @@ GOOD = """
     from plasm.hookspecs import hookimpl
 
     class Key:
-        public_key = bytes(32)
+        public_key = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 
     @asynccontextmanager
     async def open_key(scope, options):
