@@ -1,4 +1,7 @@
-"""``python -m tests.soak``: kills of a node and of its cells, mixed jobs, a siege, requests; exits 1 on any failure."""
+"""``python -m tests.soak``: kills of a node and its cells, mixed jobs, a siege, requests, generated programs.
+
+Exits 1 on any failure.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from plasm.errors import leaves
 from tests.bench.processes import ChildFailed
 from tests.soak.cells import CellSoak
 from tests.soak.figures import Figures
+from tests.soak.generated import GeneratedSoak
 from tests.soak.killing import KillSoak
 from tests.soak.mixed import MixedSoak
 from tests.soak.requests import RequestSoak
@@ -36,12 +40,13 @@ slots = 2
 _QUICK_MINUTES = 1.0
 _JOBS = 10_000
 _REQUESTS = 10_000
-_SHARES = {"kill": 18.0, "mixed": 18.0, "cells": 10.0, "siege": 10.0, "requests": 4.0}
+_PROGRAMS = 100_000
+_SHARES = {"kill": 17.0, "mixed": 17.0, "cells": 10.0, "siege": 8.0, "requests": 3.0, "generated": 5.0}
 """The parts, in minutes of an hour."""
 _INTERRUPTED = 130
 
 Say = Callable[[str], None]
-Soak = KillSoak | MixedSoak | CellSoak | RequestSoak | SiegeSoak
+Soak = KillSoak | MixedSoak | CellSoak | RequestSoak | SiegeSoak | GeneratedSoak
 
 
 def config_of(isolation: str) -> str:
@@ -55,6 +60,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one minute, and as many jobs as go into it")
     parser.add_argument("--only", choices=tuple(_SHARES), help="one part, which gets all of the time")
     parser.add_argument("--jobs", type=int, metavar="N", help=f"mixed jobs at least, however long they take ({_JOBS})")
+    parser.add_argument("--programs", type=int, metavar="N", help=f"generated ones, likewise ({_PROGRAMS})")
+    parser.add_argument("--first", type=int, default=1_000_000, metavar="SEED", help="of the generated programs")
     parser.add_argument("--isolation", choices=("cell", "reused"), default="cell", help="of the node's runtime")
     parser.add_argument("--run", default=secrets.token_hex(4), help="names the jobs and the instants of the kills")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -62,13 +69,15 @@ def main() -> int:
     minutes = _QUICK_MINUTES if arguments.quick else arguments.minutes
     jobs = arguments.jobs if arguments.jobs is not None else 0 if arguments.quick else _JOBS
     requests = 0 if arguments.quick else _REQUESTS
+    programs = arguments.programs if arguments.programs is not None else 0 if arguments.quick else _PROGRAMS
     parts = (arguments.only,) if arguments.only else tuple(_SHARES)
     seconds = {part: 60 * minutes * _SHARES[part] / sum(_SHARES[each] for each in parts) for part in parts}
     figures = Figures()
     config = config_of(arguments.isolation)
     _say(f"run {arguments.run}: {' and '.join(parts)}, {minutes:g} minutes; Ctrl-C ends it early")
     with tempfile.TemporaryDirectory(prefix="plasm-soak-") as folder:
-        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, figures)
+        generated = GeneratedSoak(Path(folder), arguments.first, programs)
+        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, generated, figures)
         anyio.run(_soak, seconds, soaks, backend="trio")
     print(figures.as_table())
     document = json.dumps(figures.as_document(), indent=1)
@@ -90,6 +99,7 @@ class Soaks:
     run: str
     jobs: int
     requests: int
+    generated: GeneratedSoak
     figures: Figures
 
     def make(self, part: str) -> Soak:
@@ -110,6 +120,9 @@ class Soaks:
             siege = SiegeSoak(folder, self.config)
             self.figures.siege = siege.figures
             return siege
+        if part == "generated":
+            self.figures.generated = self.generated.figures
+            return self.generated
         cells = CellSoak(folder, self.config, self.run)
         self.figures.cells = cells.figures
         return cells

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.soak.generated import GeneratedFigures
 from tests.soak.growth import Growth, as_document
 from tests.soak.ledger import Discrepancy
 from tests.soak.siege.part import SiegeFigures
@@ -200,10 +201,11 @@ class Figures:
     cells: CellFigures | None = None
     siege: SiegeFigures | None = None
     requests: RequestFigures | None = None
+    generated: GeneratedFigures | None = None
 
     @property
     def passed(self) -> bool:
-        every = (self.kill, self.mixed, self.cells, self.siege, self.requests)
+        every = (self.kill, self.mixed, self.cells, self.siege, self.requests, self.generated)
         parts = [part for part in every if part is not None]
         return bool(parts) and all(part.passed for part in parts)
 
@@ -218,6 +220,7 @@ class Figures:
             "cells": self.cells.as_document() if self.cells is not None else None,
             "siege": self.siege.as_document() if self.siege is not None else None,
             "requests": self.requests.as_document() if self.requests is not None else None,
+            "generated": self.generated.as_document() if self.generated is not None else None,
         }
 
     def as_table(self) -> str:
@@ -249,6 +252,8 @@ class Figures:
             lines += self.siege.as_lines()
         if self.requests is not None:
             lines += self.requests.as_lines()
+        if self.generated is not None:
+            lines += self.generated.as_lines()
         if self.interrupted:
             lines.append("interrupted: these figures are partial")
         return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Generated programs on which every engine must end alike."""
