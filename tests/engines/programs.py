@@ -132,6 +132,51 @@ _F64 = "(f64.reinterpret_i64 (i64.const {bits}))"
 _ODD32, _ODD64 = _F32.format(bits="0xffc12345"), _F64.format(bits="0xfff8123456789abc")
 
 
+_MOVES = """
+  (type $one (func (param f32) (result f32))) (type $other (func (param i32) (result i32)))
+  (type $two (func (param f32) (result f32 f32))) (table funcref (elem $same $other $both))
+  (global $fixed f32 (f32.const nan:0x200001)) (global $mutable (mut f32) (f32.const -nan:0x1))
+  (data (i32.const 32) "\\01\\00\\a0\\7f")
+  (func $same (type $one) (local.get 0))
+  (func $other (type $other) (i32.const 7))
+  (func $both (type $two) (local f32) (local.tee 1 (local.get 0)) (local.get 1))
+  (func $global (param f32) (result f32) (global.set $mutable (local.get 0)) (global.get $mutable))
+  (func $block (param f32 i32) (result f32) (local.get 0) (f32.const 1)
+    (block (param f32 f32) (result f32) (drop) (br_if 0 (local.get 1)) (drop) (f32.const 2)))
+  (func $loop (param f32) (result f32) (local i32) (local.get 0)
+    (loop (param f32) (result f32)
+      (br_if 0 (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 3)))))
+  (func $table (param f32 i32) (result f32) (block (result f32) (block (result f32)
+    (local.get 0) (br_table 0 1 (local.get 1))) (f32.neg)))"""
+"""Functions through which a number passes, some of them with another of the same shape on integers."""
+
+
+def _moves() -> str:
+    """A program that moves signalling NaNs and writes their bits."""
+    nan = "(f32.load (i32.const 32))"
+    moved = [
+        nan, "(f32.const nan:0x200001)", "(f32.const -nan:0x3fffff)", "(f32.reinterpret_i32 (i32.const 0xff800001))",
+        "(global.get $fixed)", "(global.get $mutable)", f"(f32.neg {nan})", f"(f32.abs (f32.neg {nan}))",
+        f"(f32.copysign {nan} (f32.const -1))", f"(f32.copysign (f32.neg {nan}) (global.get $fixed))",
+        f"(f32.copysign (f32.add (f32.const 1) (f32.const 2)) (f32.neg {nan}))",
+        f"(select {nan} (f32.const 1) (i32.const 1))", f"(select (f32.const 1) {nan} (i32.const 0))",
+        f"(call $same {nan})", f"(call_indirect (type $one) {nan} (i32.const 0))", f"(call $global {nan})",
+        f"(call_indirect (type $two) {nan} (i32.const 2)) (f32.copysign)",
+        f"(call $block {nan} (i32.const 1))", f"(call $loop {nan})", f"(call $table {nan} (i32.const 0))",
+        f"(call $table {nan} (i32.const 1))", f"(if (result f32) (i32.const 1) (then {nan}) (else (f32.const 1)))",
+        f"(f32.add {nan} (f32.const 1))", f"(f32.convert_i32_s (f32.eq {nan} {nan}))",
+    ]  # fmt: skip
+    stores = "\n".join(f"(i32.const {64 + 4 * at}) {value} (f32.store)" for at, value in enumerate(moved))
+    return f"""
+(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) {_MOVES}
+  (func (export "_start")
+    {stores}
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const {4 * len(moved)}))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (drop (call_indirect (type $other) (i32.const 3) (i32.const 0)))))"""
+
+
 def _nans() -> str:
     """A program that writes the bits of what arithmetic and moves make of NaNs."""
     made = []
@@ -179,7 +224,7 @@ def programs() -> dict[str, bytes]:
     texts |= {name: _WITH_FEATURE.format(body=body) for name, body in _FEATURES.items()}
     texts |= _WHOLE
     texts |= {name: _WITH_FUNCTION.format(function=function, call=call) for name, (function, call) in _APART.items()}
-    texts["NaN bits"] = _nans()
+    texts |= {"NaN bits": _nans(), "signalling NaNs that are moved": _moves()}
     found = {name: bytes(wasmtime.wat2wasm(text)) for name, text in texts.items()}
     found |= _with_nuls()
     found |= {f"suite {module.name}": module.wasm for module in modules.RUNNABLE}

@@ -10,7 +10,6 @@ from random import Random
 from typing import Final
 
 from . import constants
-from .constants import QUIET32
 from .instructions import F32, F64, I32, I64, KINDS, LOADS, PLAIN, STORES, Kinds
 from .modules import IMPORTS, BlockType, Function, Module, Node
 
@@ -45,7 +44,6 @@ class Writer:
         indirect: dict[BlockType, tuple[int, int]],
         *,
         unsafe: float = 0.0,
-        signalling: bool = False,
     ) -> None:
         self._random = random
         self._module = module
@@ -53,7 +51,6 @@ class Writer:
         self._signatures = signatures
         self._indirect = indirect
         self._unsafe = unsafe
-        self._signalling = signalling
         self._kinds = [*function.parameters, *function.locals]
         self._of_kind = {kind: [index for index, each in enumerate(self._kinds) if each == kind] for kind in KINDS}
         self._globals = {
@@ -94,7 +91,7 @@ class Writer:
                 kind = random.choice((I32, I64))
                 self._put((f"{kind}.const", random.randint(64, 127)), 0, (kind,))
             elif chance < 0.4:
-                self._load(random.choice(KINDS), raw=True)
+                self._load(random.choice(KINDS))
             elif chance < 0.5:
                 self._store(random.choice(KINDS))
             elif chance < 0.6:
@@ -168,7 +165,7 @@ class Writer:
         return indices[min(int(self._random.expovariate(0.9)), len(indices) - 1)]
 
     def _push_constant(self, kind: str) -> None:
-        value = constants.constant(self._random, kind, signalling=self._signalling)
+        value = constants.constant(self._random, kind)
         self._put((f"{kind}.const", value), 0, (kind,))
 
     def _pop_one(self) -> None:
@@ -235,8 +232,6 @@ class Writer:
             self._drop(1)
             self._out += [("drop",), (f"{kinds[0]}.const", constants.small_float(self._random, kinds[0]))]
             self._stack.append(kinds[0])
-        elif name == "f32.reinterpret_i32" and not self._signalling:
-            self._out += [("i32.const", QUIET32), ("i32.or",)]
         self._put((name,), len(kinds), operation.results)
 
     def _guard_division(self, kind: str) -> None:
@@ -293,22 +288,11 @@ class Writer:
             self._out += [("i32.const", _MASK & random.choice((-1, 0x3F, 0x3F8))), ("i32.and",)]
         return random.choice(_OFFSETS)
 
-    def _load(self, kind: str, *, raw: bool = False) -> None:
+    def _load(self, kind: str) -> None:
         random = self._random
         name = random.choice(_BY_RESULT[kind])
         offset = self._address()
-        if kind == F32 and not self._signalling and not raw and random.random() < 0.5:
-            node: Node = ("i32.load", random.randint(0, 2), offset)
-            self._out += [node, ("i32.const", QUIET32), ("i32.or",), ("f32.reinterpret_i32",)]
-            self._stack[-1] = kind
-            return
         self._put((name, random.randint(0, LOADS[name].alignment), offset), 1, (kind,))
-        if kind == F32 and not self._signalling:
-            # What is loaded may be a signalling NaN. Where nothing may be done with it, it is let go.
-            if raw:
-                self._put(("drop",), 1, ())
-            else:
-                self._out += [("f32.const", 0x3F800000), ("f32.mul",)]
 
     def _store(self, kind: str) -> None:
         random = self._random

@@ -8,8 +8,6 @@ from typing import Final
 
 from .instructions import F32, F64, I32, I64
 
-QUIET32: Final = 1 << 22
-"""The bit that makes a NaN of 32 bits a quiet one."""
 _INTEGERS: Final = (0, 1, -1, 2, 3, 7, 31, 32, 63, 64, 65, 127, 128, -128, -129, 255, 256, 32767, 32768, -32768, 65535)
 _EDGES: Final = {
     I32: (*_INTEGERS, 1 << 31, (1 << 31) - 1, (1 << 32) - 1, 0x7FC00000, 0x7F800000, 0x55555555),
@@ -41,15 +39,15 @@ def float_bits(kind: str, number: float) -> int:
 
 
 _NANS: Final = {
-    F32: (0x7FC00000, 0xFFC00000, 0x7FC12345, 0xFFFFFFFF, 0x7F800000 | QUIET32 | 1),
-    F64: (0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8000000012345, (1 << 64) - 1, 0xFFFC123456789ABC),
+    F32: (0x7FC00000, 0xFFC00000, 0x7FC12345, 0xFFFFFFFF, 0x7FA00001, 0xFF800001),
+    F64: (0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8000000012345, (1 << 64) - 1, 0x7FF4 << 48, (0xFFF << 52) + 1),
 }
 FLOAT_EDGES: Final = {
     kind: tuple(float_bits(kind, float(text)) for text in _FLOATS.split()) + 2 * _NANS[kind] for kind in (F32, F64)
 }
 
 
-def constant(random: Random, kind: str, *, signalling: bool = False) -> int:
+def constant(random: Random, kind: str) -> int:
     """A value of that kind: of an integer with its sign, of a float its bits."""
     if kind in _EDGES:
         bits = 32 if kind == I32 else 64
@@ -61,11 +59,7 @@ def constant(random: Random, kind: str, *, signalling: bool = False) -> int:
         return signed(random.getrandbits(random.choice((bits, 8, 16, bits - 1))), bits)
     if random.random() < 0.7:
         return random.choice(FLOAT_EDGES[kind])
-    if kind == F64:
-        return random.getrandbits(64)
-    value = random.getrandbits(32)
-    is_nan = value & 0x7F800000 == 0x7F800000 and value & 0x7FFFFF
-    return value | QUIET32 if is_nan and not signalling else value
+    return random.getrandbits(32 if kind == F32 else 64)
 
 
 def small_float(random: Random, kind: str) -> int:

@@ -91,7 +91,7 @@ class _Reduction:
 
     def _limits(self) -> None:
         plain = Program(0, self._program.module)
-        for name in ("memory_bytes", "output_bytes", "host_calls", "signalling"):
+        for name in ("memory_bytes", "output_bytes", "host_calls"):
             if getattr(self._program, name) != getattr(plain, name):
                 self._try(replace(self._program, **{name: getattr(plain, name)}))
         if self._program.module.padding is not None:

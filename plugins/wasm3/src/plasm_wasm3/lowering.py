@@ -10,6 +10,8 @@ something else has written (`frame_by_wasm3` was one such program of many). Here
 - branches carry no values, but for those that leave the function;
 - what no path reaches is left out.
 
+An ``f32`` is carried as an ``i32``: see :mod:`.floats`.
+
 What is assigned here belongs to one height of the stack, or to one label, so that two of them never meet. Source:
 ``m3_compile.c`` of wasm3 0.5.0 (``FindReferencedLocalWithinCurrentBlock``, ``CompileBlock``, ``ResolveBlockResults``,
 ``Compile_Branch``).
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 from plasm_cell import instructions
@@ -32,27 +35,32 @@ from plasm_cell.instructions import (
     DROP,
     EMPTY,
     END,
+    F32,
     GLOBAL_GET,
     GLOBAL_SET,
     I32,
+    INSTRUCTIONS,
     LOCAL_GET,
     LOCAL_SET,
     LOCAL_TEE,
-    MISCELLANEOUS,
     RETURN,
     SELECT,
     UNREACHABLE,
     Types,
 )
 
+from . import floats
 from .binary import Invalid, Reader
 from .code import BLOCK, ELSE, FUNCTION, IF, LOOP, Checker, Context, locals_of
+from .floats import AS_FLOAT, AS_INTEGER, Signature, carried
 from .validation import Validation
 
 _HEIGHT: Final = 2000
 """Operands and locals of a function at once: ``d_m3MaxFunctionStackHeight``; wasm3 itself refuses more."""
-_AT_HEIGHT, _OF_LABEL, _COPY, _CONDITION = range(4)
-"""What a local that is added here is for: an operand while a block runs, a label's value, a copy, a condition."""
+_NO_ROOM: Final = "a function has too many locals and operands"
+_AT_HEIGHT, _OF_LABEL, _COPY, _ASIDE = range(4)
+"""What a local that is added here is for: an operand while a block runs, a label's value, a copy, the topmost operand
+while something is done with those below it."""
 _MOST_PIECES: Final = 2_000_000
 """Instructions that become of one function: what is settled again at each block grows with the height of the stack."""
 _NOT_A_LOCAL: Final = -1
@@ -61,7 +69,7 @@ _DROP: Final = bytes((DROP,))
 
 @dataclass(slots=True)
 class _Operand:
-    """One on the stack: the local that wasm3 takes it for, if any, and which piece of code pushed it."""
+    """One on the stack: the local that wasm3 takes it for, if any, and which piece of code only pushes it."""
 
     local: int = _NOT_A_LOCAL
     piece: int = -1
@@ -86,17 +94,16 @@ class _Label:
 
 @dataclass
 class _Added:
-    """The locals that are added to a function."""
+    """The locals of a function as it is written: those that it has, and behind them those that are added."""
 
-    first: int
-    types: list[int] = field(default_factory=list)
+    types: list[int]
     known: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
 
     def local(self, purpose: int, first: int, second: int, kind: int) -> int:
         key = (purpose, first, second, kind)
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = self.first + len(self.types)
+            found = self.known[key] = len(self.types)
             self.types.append(kind)
         return found
 
@@ -104,9 +111,13 @@ class _Added:
 class _Lowering(Checker):
     """Checks code and writes it anew."""
 
-    def __init__(self, context: Context, results: Types, values: Sequence[int], code: Reader) -> None:
+    def __init__(self, context: Context, made: Sequence[Signature], kind: int, values: list[int], code: Reader) -> None:
+        parameters, results = context.types[kind]
         super().__init__(context, results, values, code)
-        self.added = _Added(len(values))
+        self.made = made
+        self.parameters = len(parameters)
+        self.shift = made[kind].added
+        self.added = _Added([*made[kind].parameters, *carried(values[self.parameters :])])
         self.pieces: list[bytes] = []
         self.operands: list[_Operand] = []
         self.bottom = 0
@@ -114,8 +125,11 @@ class _Lowering(Checker):
         self.labels = [_Label(FUNCTION, (), results, 0, 0)]
 
     def lowered(self) -> bytes:
+        """The body of the function."""
         code, frames = self.code, self.frames
         most = _HEIGHT - len(self.locals)
+        if most < 0:
+            raise Invalid(_NO_ROOM)
         while frames:
             start = code.position
             # The checker begins anew in a block, also where no path leads to it.
@@ -126,14 +140,16 @@ class _Lowering(Checker):
             if operation in _CONTROL:
                 self._control(operation, start + 1, dead=dead)
             elif not dead:
-                self._plain(operation, start, height)
+                self._plain(start, height)
                 if len(self.stack) > most:
-                    raise Invalid("a function has too many locals and operands")
+                    raise Invalid(_NO_ROOM)
             if len(self.pieces) > _MOST_PIECES:
                 raise Invalid("a function is too large")
         if not code.at_end:
             raise Invalid("code goes on after the end of its function")
-        return b"".join(self.pieces)
+        declared = self.added.types[self.parameters + self.shift :]
+        groups = [unsigned(len(list(same))) + bytes((kind,)) for kind, same in groupby(declared)]
+        return b"".join((unsigned(len(groups)), *groups, *self.pieces))
 
     # --- writing ---
 
@@ -157,20 +173,16 @@ class _Lowering(Checker):
         for height in range(self.bottom, len(operands)):
             operand = operands[height]
             if operand.local == local:
-                operand.local = self.added.local(_COPY, height, 0, self._type_of(local))
+                operand.local = self.added.local(_COPY, height, 0, self.added.types[local])
                 copy = unsigned(operand.local)
                 self.pieces[operand.piece] += bytes((LOCAL_SET,)) + copy + bytes((LOCAL_GET,)) + copy
-
-    def _type_of(self, local: int) -> int:
-        known = len(self.locals)
-        return self.locals[local] if local < known else self.added.types[local - known]
 
     def _label_locals(self, depth: int) -> list[int]:
         """The locals for the values that branches to the label `depth` carry."""
         at = len(self.labels) - 1 - depth
         label = self.labels[at]
         kinds = label.parameters if label.code == LOOP else label.results
-        return [self.added.local(_OF_LABEL, at, number, kind) for number, kind in enumerate(kinds)]
+        return [self.added.local(_OF_LABEL, at, number, kind) for number, kind in enumerate(carried(kinds))]
 
     def _set_all(self, locals_: Sequence[int]) -> None:
         for local in reversed(locals_):
@@ -182,31 +194,79 @@ class _Lowering(Checker):
 
     # --- instructions that only take and give operands ---
 
-    def _plain(self, operation: int, start: int, height: int) -> None:
+    def _plain(self, start: int, height: int) -> None:
         data, end = self.code.data, self.code.position
-        operands = self.operands
-        if operation in (LOCAL_GET, LOCAL_SET, LOCAL_TEE):
-            local, _ = instructions.read_index(data, start + 1)
-            if operation == LOCAL_GET:
-                self._get(local)
-            elif operation == LOCAL_SET:
-                self._set(local)
-            elif operands[-1].local != local:
-                self._part(local, operands[:-1])
-                self.pieces.append(data[start:end])
+        operation, immediates, _ = instructions.read(data, start, end)
+        if LOCAL_GET <= operation <= LOCAL_TEE:
+            self._of_local(operation, instructions.read_index(data, immediates)[0])
             return
-        self.pieces.append(data[start:end])
-        del operands[height - self._taken(operation, start) :]
+        if operation in floats.NOTHING_TO_DO:
+            return
+        operands = self.operands
+        taken = self._taken(operation, immediates)
+        instruction = data[start:end]
+        if operation in (CALL, CALL_INDIRECT):
+            instruction = self._call(operation, immediates) + instruction
+        if operation not in floats.WITH_FLOATS:
+            self.pieces.append(instruction)
+        elif INSTRUCTIONS[operation].operands == (F32, F32):
+            self._two_floats(operation)
+        else:
+            self._convert(floats.written(operation, data, start, immediates, end))
+        del operands[height - taken :]
+        if not taken and len(self.stack) > height:
+            operands.append(_Operand(piece=len(self.pieces) - 1))
         operands.extend([_UNNAMED] * (len(self.stack) - len(operands)))
 
-    def _taken(self, operation: int, start: int) -> int:
+    def _of_local(self, operation: int, local: int) -> None:
+        operands = self.operands
+        if local >= self.parameters:
+            local += self.shift
+        if operation == LOCAL_GET:
+            self._get(local)
+        elif operation == LOCAL_SET:
+            self._set(local)
+        elif operands[-1].local != local:
+            self._part(local, operands[:-1])
+            self._write(bytes((LOCAL_TEE,)) + unsigned(local))
+
+    def _two_floats(self, operation: int) -> None:
+        """Write an instruction on two of them."""
+        if self.operands[-1].piece == len(self.pieces) - 1:
+            last = self.pieces.pop()
+        else:
+            aside = self._aside()
+            self._set(aside)
+            last = bytes((LOCAL_GET,)) + unsigned(aside)
+        if operation == floats.COPYSIGN:
+            self._write(floats.WITHOUT_SIGN, last, floats.SIGN_OF, floats.JOINED)
+        else:
+            self._convert((AS_FLOAT, last))
+            self._write(*floats.converted(operation, bytes((operation,))))
+
+    def _convert(self, pieces: Sequence[bytes]) -> None:
+        """Write `pieces`, and no conversion that only undoes the last one."""
+        if self.pieces and (self.pieces[-1], pieces[0]) == (AS_INTEGER, AS_FLOAT):
+            self.pieces.pop()
+            pieces = pieces[1:]
+        self.pieces.extend(pieces)
+
+    def _call(self, operation: int, immediates: int) -> bytes:
+        """What gives a call the parameters without a meaning."""
+        index, _ = instructions.read_index(self.code.data, immediates)
+        filled_in = self.made[self.context.functions[index] if operation == CALL else index].filled_in
+        if operation == CALL or not filled_in:
+            return filled_in
+        aside = self._aside()
+        self._set(aside)
+        return filled_in + bytes((LOCAL_GET,)) + unsigned(aside)
+
+    def _taken(self, operation: int, immediates: int) -> int:
         """How many operands a plain instruction takes."""
         if operation in (CALL, CALL_INDIRECT):
-            index, _ = instructions.read_index(self.code.data, start + 1)
+            index, _ = instructions.read_index(self.code.data, immediates)
             kind = self.context.functions[index] if operation == CALL else index
             return len(self.context.types[kind][0]) + (operation == CALL_INDIRECT)
-        if operation == MISCELLANEOUS:
-            operation = instructions.read(self.code.data, start, self.code.position)[0]
         return _TAKEN[operation]
 
     # --- blocks and branches ---
@@ -239,7 +299,7 @@ class _Lowering(Checker):
         if operation != IF:
             self._settle()
         elif len(self.operands) - 1 > self.bottom:
-            condition = self._condition()
+            condition = self._aside()
             self._set(condition)
             self._settle()
             self._get(condition)
@@ -254,10 +314,10 @@ class _Lowering(Checker):
             self._set(self._at_height(len(self.operands) - 1))
 
     def _at_height(self, height: int) -> int:
-        return self.added.local(_AT_HEIGHT, height, 0, self.stack[height])
+        return self.added.local(_AT_HEIGHT, height, 0, *carried(self.stack[height : height + 1]))
 
-    def _condition(self) -> int:
-        return self.added.local(_CONDITION, 0, 0, I32)
+    def _aside(self) -> int:
+        return self.added.local(_ASIDE, 0, 0, I32)
 
     def _begin(self, label: _Label) -> None:
         """Inside a block, where no operand is there yet: get its parameters."""
@@ -269,13 +329,14 @@ class _Lowering(Checker):
         else:
             self._get_all(
                 self.added.local(_AT_HEIGHT, height, 0, kind)
-                for height, kind in enumerate(label.parameters, label.height)
+                for height, kind in enumerate(carried(label.parameters), label.height)
             )
 
     def _results(self) -> list[int]:
         """The locals for the results of the innermost block."""
         at = len(self.labels) - 1
-        return [self.added.local(_OF_LABEL, at, number, kind) for number, kind in enumerate(self.labels[-1].results)]
+        kinds = carried(self.labels[-1].results)
+        return [self.added.local(_OF_LABEL, at, number, kind) for number, kind in enumerate(kinds)]
 
     def _else(self, *, dead: bool) -> None:
         label = self.labels[-1]
@@ -317,7 +378,7 @@ class _Lowering(Checker):
     def _branch_if(self, depth: int) -> None:
         values = [] if self.labels[-1 - depth].code == FUNCTION else self._label_locals(depth)
         if values:
-            condition = self._condition()
+            condition = self._aside()
             self._set(condition)
             self._set_all(values)
             self._get(condition)
@@ -331,7 +392,7 @@ class _Lowering(Checker):
         if not values:
             self._write(_table(depths))
             return
-        condition = self._condition()
+        condition = self._aside()
         self._set(condition)
         self._set_all(values)
         for depth in others:
@@ -358,7 +419,7 @@ def _table(depths: Sequence[int]) -> bytes:
 
 _CONTROL: Final = frozenset((BLOCK, LOOP, IF, ELSE, END, BR, BR_IF, BR_TABLE, RETURN, UNREACHABLE))
 _TAKEN: Final = {
-    **{code: len(known.operands) for code, known in instructions.INSTRUCTIONS.items() if known.operands is not None},
+    **{code: len(known.operands) for code, known in INSTRUCTIONS.items() if known.operands is not None},
     DROP: 1,
     SELECT: 3,
     GLOBAL_GET: 0,
@@ -367,21 +428,18 @@ _TAKEN: Final = {
 
 
 class Lowered(Validation):
-    """A module that is in order, and the bodies of its functions as wasm3 is to have them."""
+    """A module that is in order, and its types and the bodies of its functions as wasm3 is to have them."""
 
     def __init__(self, module: bytes) -> None:
+        self.signatures: list[Signature] = []
         self.bodies: list[bytes] = []
         super().__init__(module)
 
+    def _types(self, reader: Reader) -> None:
+        super()._types(reader)
+        self.signatures = floats.signatures(self.context.types)
+
     def _body(self, function: int, body: Reader) -> None:
-        context = self.context
-        _, results = context.types[context.functions[function]]
-        start = body.position
-        values = locals_of(context, function, body)
-        declared = body.data[start : body.position]
-        lowering = _Lowering(context, results, values, body)
-        code = lowering.lowered()
-        groups, begin = instructions.read_index(declared, 0)
-        more = lowering.added.types
-        added = b"".join(bytes((1, kind)) for kind in more)
-        self.bodies.append(unsigned(groups + len(more)) + declared[begin:] + added + code)
+        values = locals_of(self.context, function, body)
+        kind = self.context.functions[function]
+        self.bodies.append(_Lowering(self.context, self.signatures, kind, values, body).lowered())

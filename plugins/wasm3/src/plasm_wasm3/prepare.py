@@ -8,6 +8,7 @@ from plasm_cell import binary, modules
 from plasm_cell.binary import export_item, signed, unsigned
 from plasm_cell.instrument import Instrumented, instrument
 
+from . import floats
 from .lowering import Lowered
 from .validation import TABLE_ELEMENTS, Validation
 
@@ -21,6 +22,10 @@ def prepare(module: bytes, facts: Lowered) -> Instrumented:
     something than there may be.
     """
     sections = dict(binary.sections(module))
+    if facts.signatures:
+        sections[binary.TYPE] = floats.type_section(facts.signatures)
+    if binary.GLOBAL in sections:
+        sections[binary.GLOBAL] = floats.global_section(sections[binary.GLOBAL])
     if facts.bodies:
         sections[binary.CODE] = unsigned(len(facts.bodies)) + b"".join(
             unsigned(len(body)) + body for body in facts.bodies
