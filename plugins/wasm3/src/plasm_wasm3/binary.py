@@ -49,7 +49,11 @@ class Reader:
 
     def unsigned(self) -> int:
         """A ``u32``."""
-        value = self.byte()
+        position = self.position
+        if position >= self.end:
+            raise Invalid("it is truncated")
+        value = self.data[position]
+        self.position = position + 1
         if value < 0x80:
             return value
         value &= 0x7F

@@ -39,7 +39,7 @@ _FEATURES = {
 
 _VERSION_1: Final = frozenset((*range(0x45, 0xC5), NOP))
 _SIMPLE: Final = {
-    code: (instruction.operands, instruction.results)
+    code: (list(instruction.operands), instruction.results)
     for code, instruction in INSTRUCTIONS.items()
     if code in _VERSION_1 and instruction.operands is not None and instruction.results is not None
 }
@@ -92,7 +92,11 @@ class Checker:
             raise Invalid("an operand has another type")
         return found
 
-    def pop_all(self, wanted: Types) -> None:
+    def pop_all(self, wanted: Sequence[int]) -> None:
+        bottom = len(self.stack) - len(wanted)
+        if bottom >= self.frames[-1].height and self.stack[bottom:] == list(wanted):
+            del self.stack[bottom:]
+            return
         for kind in reversed(wanted):
             self.pop(kind)
 
@@ -131,9 +135,13 @@ class Checker:
         signature = _SIMPLE.get(operation)
         if signature is not None:
             operands, results = signature
-            for kind in reversed(operands):
-                self.pop(kind)
-            self.stack += results
+            stack = self.stack
+            bottom = len(stack) - len(operands)
+            if bottom >= self.frames[-1].height and stack[bottom:] == operands:
+                stack[bottom:] = results
+            else:
+                self.pop_all(operands)
+                stack += results
         elif 0x20 <= operation <= 0x22:
             self.local(operation)
         elif 0x28 <= operation <= 0x3E:

@@ -19,7 +19,7 @@ What is assigned here belongs to one height of the stack, or to one label, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
@@ -43,6 +43,7 @@ from plasm_cell.instructions import (
     LOCAL_GET,
     LOCAL_SET,
     LOCAL_TEE,
+    MISCELLANEOUS,
     RETURN,
     SELECT,
     UNREACHABLE,
@@ -140,7 +141,7 @@ class _Lowering(Checker):
             if operation in _CONTROL:
                 self._control(operation, start + 1, dead=dead)
             elif not dead:
-                self._plain(start, height)
+                self._plain(operation, start, height)
                 if len(self.stack) > most:
                     raise Invalid(_NO_ROOM)
             if len(self.pieces) > _MOST_PIECES:
@@ -194,18 +195,21 @@ class _Lowering(Checker):
 
     # --- instructions that only take and give operands ---
 
-    def _plain(self, start: int, height: int) -> None:
+    def _plain(self, operation: int, start: int, height: int) -> None:
         data, end = self.code.data, self.code.position
-        operation, immediates, _ = instructions.read(data, start, end)
+        immediates = start + 1
+        if operation == MISCELLANEOUS:
+            operation, immediates, _ = instructions.read(data, start, end)
         if LOCAL_GET <= operation <= LOCAL_TEE:
             self._of_local(operation, instructions.read_index(data, immediates)[0])
             return
         if operation in floats.NOTHING_TO_DO:
             return
         operands = self.operands
-        taken = self._taken(operation, immediates)
+        taken = _TAKEN.get(operation)
         instruction = data[start:end]
-        if operation in (CALL, CALL_INDIRECT):
+        if taken is None:
+            taken = self._taken_by_call(operation, immediates)
             instruction = self._call(operation, immediates) + instruction
         if operation not in floats.WITH_FLOATS:
             self.pieces.append(instruction)
@@ -214,9 +218,11 @@ class _Lowering(Checker):
         else:
             self._convert(floats.written(operation, data, start, immediates, end))
         del operands[height - taken :]
-        if not taken and len(self.stack) > height:
+        more = len(self.stack) - len(operands)
+        if more == 1 and not taken and self.stack[-1] == F32:
             operands.append(_Operand(piece=len(self.pieces) - 1))
-        operands.extend([_UNNAMED] * (len(self.stack) - len(operands)))
+        elif more:
+            operands += [_UNNAMED] * more
 
     def _of_local(self, operation: int, local: int) -> None:
         operands = self.operands
@@ -261,13 +267,11 @@ class _Lowering(Checker):
         self._set(aside)
         return filled_in + bytes((LOCAL_GET,)) + unsigned(aside)
 
-    def _taken(self, operation: int, immediates: int) -> int:
-        """How many operands a plain instruction takes."""
-        if operation in (CALL, CALL_INDIRECT):
-            index, _ = instructions.read_index(self.code.data, immediates)
-            kind = self.context.functions[index] if operation == CALL else index
-            return len(self.context.types[kind][0]) + (operation == CALL_INDIRECT)
-        return _TAKEN[operation]
+    def _taken_by_call(self, operation: int, immediates: int) -> int:
+        """How many operands a call takes."""
+        index, _ = instructions.read_index(self.code.data, immediates)
+        kind = self.context.functions[index] if operation == CALL else index
+        return len(self.context.types[kind][0]) + (operation == CALL_INDIRECT)
 
     # --- blocks and branches ---
 
@@ -418,13 +422,14 @@ def _table(depths: Sequence[int]) -> bytes:
 
 
 _CONTROL: Final = frozenset((BLOCK, LOOP, IF, ELSE, END, BR, BR_IF, BR_TABLE, RETURN, UNREACHABLE))
-_TAKEN: Final = {
+_TAKEN: Final[Mapping[int, int]] = {
     **{code: len(known.operands) for code, known in INSTRUCTIONS.items() if known.operands is not None},
     DROP: 1,
     SELECT: 3,
     GLOBAL_GET: 0,
     GLOBAL_SET: 1,
 }
+"""How many operands a plain instruction takes that is no call."""
 
 
 class Lowered(Validation):
