@@ -115,3 +115,78 @@ def test_the_reason_says_what_wasm3_has_not_got(body: str, reason: str) -> None:
     module = wasmtime.wat2wasm(f"(module (memory 1) (table 1 funcref) (func) (func {body}))")
     with pytest.raises(Invalid, match=reason):
         Validation(bytes(module))
+
+
+def _command(types: str, code: str) -> bytes:
+    return bytes(wasmtime.wat2wasm(f'(module {types} (memory (export "memory") 1) (func (export "_start") {code}))'))
+
+
+_MANY = "i32 " * 900
+_COSTLY = {
+    "blocks above a high stack": _command("", "(i32.const 0)" * 900 + "(block)" * 9000 + "(drop)" * 900),
+    "blocks with many parameters": _command(
+        f"(type $t (func (param {_MANY}) (result {_MANY})))",
+        "(i32.const 0)" * 900 + "(block (type $t))" * 9000 + "(drop)" * 900,
+    ),
+    "branches with many values": _command(
+        f"(type $t (func (result {_MANY})))",
+        "(block (type $t)" + "(i32.const 0)" * 900 + "(br_if 0 (i32.const 0))" * 9000 + ")" + "(drop)" * 900,
+    ),
+    "a table of branches with many values": _command(
+        f"(type $t (func (result {_MANY})))",
+        "(block (type $t)" * 900
+        + "(i32.const 0)" * 900
+        + f"(br_table {' '.join(map(str, range(900)))} (i32.const 0))"
+        + ")(unreachable)" * 900,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", _COSTLY)
+def test_a_module_in_which_too_much_would_be_put_aside_is_refused(name: str) -> None:
+    assert _valid(_COSTLY[name])
+    with pytest.raises(Invalid, match="too much has to be put aside"):
+        Lowered(_COSTLY[name])
+
+
+def test_all_functions_together_may_not_have_too_much_put_aside() -> None:
+    code = "(i32.const 0)" * 900 + "(block)" * 60 + "(drop)" * 900
+    few, many = (_functions(code, count) for count in (2, 40))
+    Lowered(few)
+    with pytest.raises(Invalid, match="too much has to be put aside"):
+        Lowered(many)
+
+
+def _functions(code: str, count: int) -> bytes:
+    return bytes(wasmtime.wat2wasm(f'(module (memory (export "memory") 1) {f"(func {code})" * count})'))
+
+
+def test_operands_that_no_path_reaches_are_bounded_too() -> None:
+    module = _command(f"(func $f (result {_MANY}) (unreachable))", "(unreachable)" + "(call $f)" * 3 + "(unreachable)")
+    assert _valid(module)
+    with pytest.raises(Invalid, match="too many locals and operands"):
+        Lowered(module)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "(block (result f32) (block (result i32) (br_table 0 1 (i32.const 0))) (drop) (f32.const 1)) (drop)",
+        "(block (result i32) (block (br_table 0 1 0 (i32.const 1) (i32.const 0))) (i32.const 1)) (drop)",
+        "(block (result i32) (br_table 0 0 0 (f32.const 1) (i32.const 0))) (drop)",
+        "(block (result i32) (unreachable) (f32.const 0) (br_table 0 0)) (drop)",
+        "(block (result i32 f32) (unreachable) (i32.const 0) (br_table 0 0 (i32.const 0))) (drop) (drop)",
+    ],
+)
+def test_a_table_of_branches_to_labels_of_other_types_is_refused(code: str) -> None:
+    module = _command("", code)
+    assert not _valid(module)
+    with pytest.raises(Invalid):
+        Validation(module)
+
+
+def test_a_table_of_branches_where_operands_are_missing_is_of_any_type() -> None:
+    code = "(block (result i32 f32) (block (result f64 f32) (unreachable) (f32.const 0) (br_table 0 1 (i32.const 0)))"
+    module = _command("", code + "(drop) (drop) (i32.const 0) (f32.const 0)) (drop) (drop)")
+    assert _valid(module)
+    Validation(module)

@@ -93,9 +93,14 @@ class Checker:
         return found
 
     def pop_all(self, wanted: Sequence[int]) -> None:
-        bottom = len(self.stack) - len(wanted)
-        if bottom >= self.frames[-1].height and self.stack[bottom:] == list(wanted):
-            del self.stack[bottom:]
+        frame, stack = self.frames[-1], self.stack
+        bottom = len(stack) - len(wanted)
+        if bottom < frame.height and frame.unreachable:
+            # What is missing is of any type: nothing to look at one by one.
+            wanted = wanted[frame.height - bottom :]
+            bottom = frame.height
+        if bottom >= frame.height and stack[bottom:] == list(wanted):
+            del stack[bottom:]
             return
         for kind in reversed(wanted):
             self.pop(kind)
@@ -265,12 +270,13 @@ class Checker:
         labels = [self.code.unsigned() for _ in range(self.code.count())]
         last = self.label(self.code.unsigned())
         self.pop(I32)
-        for depth in labels:
-            kinds = self.label(depth)
+        # Many labels of few types: what they want is looked at once.
+        for kinds in {id(kinds): kinds for kinds in map(self.label, dict.fromkeys(labels))}.values():
             if len(kinds) != len(last):
                 raise Invalid("labels of one branch want different numbers of values")
-            found = [self.pop(kind) for kind in reversed(kinds)]
-            self.stack += reversed(found)
+            before = self.stack[max(self.frames[-1].height, len(self.stack) - len(kinds)) :]
+            self.pop_all(kinds)
+            self.stack += before
         self.pop_all(last)
         self.give_up()
 

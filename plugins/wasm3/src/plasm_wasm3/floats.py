@@ -9,7 +9,7 @@ its result, where no NaN's bits are kept anyway. Source: ``m3_exec_defs.h`` and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from plasm_cell import instructions
@@ -51,9 +51,9 @@ class Signature(NamedTuple):
         return b"".join(bytes((I32_CONST if kind == I32 else I64_CONST, 0)) for kind in kinds)
 
 
-def carried(kinds: Iterable[int]) -> Types:
+def carried(kinds: Sequence[int]) -> Types:
     """The types of values of `kinds` as wasm3 gets them."""
-    return tuple(I32 if kind == F32 else kind for kind in kinds)
+    return tuple(I32 if kind == F32 else kind for kind in kinds) if F32 in kinds else tuple(kinds)
 
 
 def _added(number: int) -> Types:

@@ -62,8 +62,10 @@ _NO_ROOM: Final = "a function has too many locals and operands"
 _AT_HEIGHT, _OF_LABEL, _COPY, _ASIDE = range(4)
 """What a local that is added here is for: an operand while a block runs, a label's value, a copy, the topmost operand
 while something is done with those below it."""
-_MOST_PIECES: Final = 2_000_000
-"""Instructions that become of one function: what is settled again at each block grows with the height of the stack."""
+_PIECES_FOR_A_BYTE: Final = 1
+_PIECES_FOR_ALL: Final = 300_000
+"""Instructions that become of a module at most: what is settled again at each block grows with the height of the stack,
+and so does the time that it takes. Compilers' code comes to one for two bytes."""
 _NOT_A_LOCAL: Final = -1
 _DROP: Final = bytes((DROP,))
 
@@ -112,15 +114,21 @@ class _Added:
 class _Lowering(Checker):
     """Checks code and writes it anew."""
 
-    def __init__(self, context: Context, made: Sequence[Signature], kind: int, values: list[int], code: Reader) -> None:
+    def __init__(
+        self, context: Context, made: Sequence[Signature], kind: int, values: list[int], code: Reader, most: int
+    ) -> None:
         parameters, results = context.types[kind]
         super().__init__(context, results, values, code)
         self.made = made
+        self.most = most
+        """Pieces."""
         self.parameters = len(parameters)
         self.shift = made[kind].added
         self.added = _Added([*made[kind].parameters, *carried(values[self.parameters :])])
         self.pieces: list[bytes] = []
         self.operands: list[_Operand] = []
+        self.stood_for: set[int] = set()
+        """The locals that operands may stand for, so that they are only looked for where they may be."""
         self.bottom = 0
         """Below it operands are in locals, until the block that is open ends."""
         self.labels = [_Label(FUNCTION, (), results, 0, 0)]
@@ -142,10 +150,9 @@ class _Lowering(Checker):
                 self._control(operation, start + 1, dead=dead)
             elif not dead:
                 self._plain(operation, start, height)
-                if len(self.stack) > most:
-                    raise Invalid(_NO_ROOM)
-            if len(self.pieces) > _MOST_PIECES:
-                raise Invalid("a function is too large")
+            if len(self.stack) > most:
+                raise Invalid(_NO_ROOM)
+            self._need_room()
         if not code.at_end:
             raise Invalid("code goes on after the end of its function")
         declared = self.added.types[self.parameters + self.shift :]
@@ -154,11 +161,16 @@ class _Lowering(Checker):
 
     # --- writing ---
 
+    def _need_room(self) -> None:
+        if len(self.pieces) > self.most:
+            raise Invalid("too much has to be put aside for its blocks")
+
     def _write(self, *pieces: bytes) -> None:
         self.pieces.extend(pieces)
 
     def _get(self, local: int) -> None:
         self.operands.append(_Operand(local, len(self.pieces)))
+        self.stood_for.add(local)
         self.pieces.append(bytes((LOCAL_GET,)) + unsigned(local))
 
     def _set(self, local: int) -> None:
@@ -170,7 +182,10 @@ class _Lowering(Checker):
         self.pieces.append(bytes((LOCAL_SET,)) + unsigned(local))
 
     def _part(self, local: int, operands: Sequence[_Operand]) -> None:
-        """Make sure that none of `operands`, the lowest ones of the stack, stands for `local`."""
+        """Make sure that none of `operands`, the lowest ones of the stack, stands for `local`; no other one does."""
+        if local not in self.stood_for:
+            return
+        self.stood_for.discard(local)
         for height in range(self.bottom, len(operands)):
             operand = operands[height]
             if operand.local == local:
@@ -402,6 +417,7 @@ class _Lowering(Checker):
         for depth in others:
             self._get_all(values)
             self._set_all(self._label_locals(depth))
+            self._need_room()
         function = len(self.labels) - 1
         if function not in depths:
             self._get(condition)
@@ -438,6 +454,7 @@ class Lowered(Validation):
     def __init__(self, module: bytes) -> None:
         self.signatures: list[Signature] = []
         self.bodies: list[bytes] = []
+        self._room = _PIECES_FOR_ALL + _PIECES_FOR_A_BYTE * len(module)
         super().__init__(module)
 
     def _types(self, reader: Reader) -> None:
@@ -447,4 +464,6 @@ class Lowered(Validation):
     def _body(self, function: int, body: Reader) -> None:
         values = locals_of(self.context, function, body)
         kind = self.context.functions[function]
-        self.bodies.append(_Lowering(self.context, self.signatures, kind, values, body).lowered())
+        lowering = _Lowering(self.context, self.signatures, kind, values, body, self._room)
+        self.bodies.append(lowering.lowered())
+        self._room -= len(lowering.pieces)
