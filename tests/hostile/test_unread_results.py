@@ -17,7 +17,7 @@ SIZE = 700_000
 
 
 async def test_results_that_are_not_read_are_loaded_one_share_at_a_time(world, monkeypatch):
-    monkeypatch.setattr("plasm.jobs.responder.RESULTS_BYTES_OF_ONE", SIZE * 2)
+    monkeypatch.setattr("plasm.jobs.responder.RESULTS_BYTES_UNSHARED", SIZE * 2)
     monkeypatch.setattr("plasm.jobs.responder.TURN_SECONDS", 0.3)
     with anyio.fail_after(15):
         async with (
@@ -62,6 +62,7 @@ async def test_a_peer_that_stops_reading_a_result_gives_its_place_back_long_befo
 ):
     monkeypatch.setattr("plasm.jobs.responder.PIECE_SECONDS", 0.2)
     monkeypatch.setattr("plasm.jobs.responder.RESULTS_BYTES", 2_000_000)
+    monkeypatch.setattr("plasm.jobs.responder.RESULTS_BYTES_UNSHARED", 2_000_000)
     with anyio.fail_after(15):
         async with (
             world.node({ECHO: exits(0, stdout=bytes(2_000_000))}, transfer_seconds=3600) as standing,

@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from plasm_wasmtime.hooks import plasm_runtimes
 from plasm_wasmtime.options import WasmtimeOptions
 
-from plasm.ports import Digest, Invocation, Limits, Outcome, Verdict
+from plasm.ports import NO_ROOM_FOR_FILES, Digest, Invocation, Limits, Outcome, Verdict
 from plasm.testing import make_scope
 from tests.hostile_modules.leftovers import Household, nothing_left
 
@@ -62,7 +62,8 @@ class Bench:
             assert time.perf_counter() - started < limits.wall_seconds + GRACE_SECONDS
             assert outcome.detail.isprintable()
             assert outcome.detail.isascii()
-            assert bool(outcome.detail) == (outcome.verdict is not Verdict.EXITED)
+            explained = outcome.verdict is not Verdict.EXITED or outcome.detail == NO_ROOM_FOR_FILES
+            assert bool(outcome.detail) == explained
             return outcome
         finally:
             self._check_honest()

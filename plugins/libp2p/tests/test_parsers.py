@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
@@ -18,7 +19,9 @@ hosts = (
     | st.ip_addresses(v=6).map(lambda ip: f"ip6/{ip}")
     | st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z]{2,8}){0,3}", fullmatch=True).map(lambda name: f"dns4/{name}")
 )
-peers = st.binary(min_size=32, max_size=32).map(peer_id)
+peers = st.binary(min_size=32, max_size=32).map(
+    lambda seed: peer_id(Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw())
+)
 
 
 @given(hosts, st.integers(0, 65535), st.none() | peers)

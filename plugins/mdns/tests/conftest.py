@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plasm_mdns.hooks import MdnsOptions, open_mdns
 
 from plasm.drivers import Scope
@@ -19,7 +20,7 @@ class Identity:
     """A signer that is only asked for its name."""
 
     def __init__(self, seed: int) -> None:
-        self.public_key = bytes([seed]) * 32
+        self.public_key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32).public_key().public_bytes_raw()
         self.peer: PeerId = peer_id(self.public_key)
 
     def sign(self, message: bytes) -> bytes:

@@ -7,6 +7,7 @@ import sys
 
 import anyio
 import anyio.to_thread
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from plasm_mdns.hooks import MdnsOptions, open_mdns
 
 from plasm.drivers import Scope
@@ -16,7 +17,7 @@ from plasm.ports import CapabilityTopic, Found
 
 class Identity:
     def __init__(self, seed: int) -> None:
-        self.public_key = bytes([seed]) * 32
+        self.public_key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32).public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
         raise NotImplementedError

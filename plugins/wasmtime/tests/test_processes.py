@@ -252,7 +252,7 @@ async def test_arguments_and_environment_reach_the_program_and_nothing_else_does
         outcome = await bench.run(runtime, bench.module("arguments"), args=("a", "ü \udcff"), env={"K": "V"})
         assert outcome.stdout == b"module.wasm\0a\0" + "ü ".encode() + b"\xff\0"
         assert outcome.stderr == b"K=V\0"
-        huge = ("x" * (2 << 20),)
+        huge = ("x" * (5 << 20),)
         with pytest.raises(RuntimeFailed, match="too large"):
             await bench.run(runtime, bench.module("arguments"), args=huge)
         await bench.check_honest(runtime)
