@@ -13,7 +13,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from plasm_libp2p import yamux
-from plasm_libp2p.budget import HANDSHAKE_UNITS, Bounds, Budget
+from plasm_libp2p.budget import HANDSHAKE_UNITS, RESET_UNITS, Bounds, Budget
 from plasm_libp2p.identification import AGENT, read_description
 from plasm_libp2p.negotiation import MOST_PROPOSALS
 
@@ -89,7 +89,38 @@ async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
     assert budget.charge(greedy, 50) == 0, "and its network some more"
     assert budget.charge(greedy, 100) == pytest.approx(1.0, abs=0.1)
     assert budget.charge(origin_of("192.0.2.9", "neighbour"), 10) == 0, "its neighbour still has its own"
-    assert budget.charge(other, 60) < 0.2, "and another network all of it"
+    assert budget.charge(other, 50) == 0, "and another network all of it"
+
+
+@pytest.mark.anyio
+async def test_networks_that_owe_at_the_same_time_have_together_what_one_would() -> None:
+    budget = Budget(
+        Bounds(connection_units_per_second=1, connection_burst=10, network_units_per_second=1000, network_burst=50)
+    )
+    strangers = [origin_of(f"198.51.{number}.1", f"peer {number}") for number in range(40)]
+    assert budget.charge(strangers[0], 150) == pytest.approx(0.1, abs=0.01), "alone it has all"
+    for stranger in strangers[1:]:
+        budget.charge(stranger, 150)
+    assert budget.charge(strangers[0], 100) >= 4.0, "and among forty a fortieth"
+    assert budget.charge(origin_of("192.0.2.1", "honest"), 10) == 0, "who owes nothing waits for nobody"
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_had_to_be_reset_is_charged_to_whoever_opened_it(net: Any) -> None:
+    async with net.transport() as server, net.transport(()) as client, anyio.create_task_group() as tasks:
+
+        async def refuse(stream: Stream) -> None:
+            await stream.receive()
+            await stream.reset()
+
+        await tasks.start(server.serve, "/phase/refuse/1", refuse)
+        stream = await client.open_stream(server.peer, server.addresses, "/phase/refuse/1")
+        theirs = server.swarm.live(client.host.get_id())
+        before = theirs._owed
+        await stream.send(b"nonsense")
+        await net.eventually(lambda: stream._muxed.broken)
+        assert theirs._owed >= before + RESET_UNITS
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio

@@ -2,12 +2,14 @@
 
 A frame without data costs its sender next to nothing and the event loop some microseconds, a stream or a question to
 the DHT hundreds. They are charged in units, each about what one frame costs here: first to the connection, which has a
-few for nothing, then to the network that it comes from. Whoever owes waits, which TCP hands on to the sender; others
-run meanwhile. See ``specs/decisions/0012-strangers-share-by-network.md``.
+few for nothing, then to the network that it comes from; networks that owe at the same time share what one of them
+would have. Whoever owes waits, which TCP hands on to the sender; others run meanwhile. See
+``specs/decisions/0012-strangers-share-by-network.md``.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +19,8 @@ from plasm.shares import Allowances, Origin, Shares
 
 STREAM_UNITS: Final = 25
 """A stream that is opened, negotiated and closed again."""
+RESET_UNITS: Final = 200
+"""A stream that a peer opened and that had to be reset here: what it said was read, refused and told."""
 HANDSHAKE_UNITS: Final = 200
 """Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
 SEARCH_UNITS: Final = 300
@@ -34,7 +38,8 @@ class Bounds:
     """For nothing, to each connection: some ten jobs a second."""
     connection_burst: float = 4000.0
     network_units_per_second: float = 50_000.0
-    """To the connections of one network beyond that: 2000 streams a second, more than a node has jobs for."""
+    """To the connections of one network beyond that: 2000 streams a second, more than a node has jobs for. Networks
+    that owe at the same time have it together."""
     network_burst: float = 20_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""
@@ -69,6 +74,8 @@ class Budget:
         self._networks = Allowances(
             bounds.network_units_per_second, bounds.network_burst, _MOST_KEYS, trio.current_time
         )
+        self._owing: OrderedDict[str, float] = OrderedDict()
+        """Networks that wait, with when each has paid; who came to owe last at the end."""
         self._held: set[Held] = set()
         self.inbound = 0
         self.unread = 0
@@ -85,7 +92,15 @@ class Budget:
         """`units` were spent; the seconds that whoever spent them has to wait."""
         if self._own.spend("\n".join(origin.path), units):
             return 0.0
-        return min(self._networks.owe(origin.network, units), LONGEST_WAIT_SECONDS)
+        now = trio.current_time()
+        while self._owing and next(iter(self._owing.values())) <= now:
+            self._owing.popitem(last=False)
+        sharing = len(self._owing) + (origin.network not in self._owing)
+        wait = min(self._networks.owe(origin.network, units, sharing), LONGEST_WAIT_SECONDS)
+        if wait:
+            self._owing[origin.network] = now + wait
+            self._owing.move_to_end(origin.network)
+        return wait
 
     def room_for_a_stream(self) -> bool:
         """Make room for one more inbound stream; whether that had to be looked for."""

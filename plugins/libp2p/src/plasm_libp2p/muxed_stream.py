@@ -9,6 +9,8 @@ import trio
 from libp2p.abc import IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
+from plasm_libp2p.budget import RESET_UNITS
+
 if TYPE_CHECKING:
     from plasm_libp2p.yamux import YamuxConnection
 
@@ -120,6 +122,8 @@ class YamuxStream(IMuxedStream):
         """Reset. Idempotent, never raises and never waits."""
         if not (self.finished_sending and self.finished_receiving):
             self.muxed_conn.send_rst(self.stream_id)
+            if not self.outbound:
+                self.muxed_conn.owe(RESET_UNITS)
         self.muxed_conn.drop(self)
         self.cut_off = True
         self.lost()

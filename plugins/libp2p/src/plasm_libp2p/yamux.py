@@ -293,6 +293,10 @@ class YamuxConnection(IMuxedConn):
         if inbound:
             _CHANCE.choice(inbound).abandon()
 
+    def owe(self, units: int) -> None:
+        """Have the peer wait for what it cost once more of its frames are read."""
+        self._owed += units
+
     async def charge(self, units: int = 0) -> None:
         """Wait for as long as what was spent costs; others run meanwhile."""
         units, self._owed = units + self._owed, 0
