@@ -63,7 +63,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     slots: int | None = None
     """Jobs that run at once; ``None`` for as many as there are cores."""
     compile_slots: int | None = None
-    """Modules that are compiled at once, beside the jobs that run; ``None`` for half of `slots`, two at least."""
+    """Modules that are compiled at once, beside the jobs that run; ``None`` for half of `slots`, two at least. Not more
+    than a runtime compiles at once."""
     max_queue: int = 256
     """Accepted jobs that wait at once. From there on each network gets an even share of as many, which may make up to
     four times as many jobs in all."""

@@ -27,7 +27,7 @@ from plasm.jobs.messages import PROTOCOL
 from plasm.jobs.responder import Responder
 from plasm.jobs.worker import Worker
 from plasm.node import OpenPorts
-from plasm.ports import CapabilityTopic, Discovery, DiscoveryError, PeerId, Transport
+from plasm.ports import CapabilityTopic, Compiling, Discovery, DiscoveryError, PeerId, Transport
 
 SOFTWARE = f"plasm/{__version__}"
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}
@@ -109,6 +109,12 @@ async def open_client_on(
             yield client
 
 
+def _compilations(ports: OpenPorts, settings: NodeSettings) -> int:
+    """Modules compiled at once: no more than each of the runtimes takes."""
+    taken = [runtime.compile_slots for _, runtime in ports.runtimes if isinstance(runtime, Compiling)]
+    return min([settings.compilations, *taken])
+
+
 @contextlib.asynccontextmanager
 async def open_worker(
     ports: OpenPorts, settings: NodeSettings, home: Home, log: logging.Logger
@@ -127,7 +133,7 @@ async def open_worker(
             bounds=Bounds(
                 slots=settings.run_slots,
                 memory_bytes=settings.running_memory_bytes,
-                compile_slots=settings.compilations,
+                compile_slots=_compilations(ports, settings),
                 keep_seconds=settings.keep_seconds,
                 input_bytes=settings.max_waiting_input_bytes,
                 modules_bytes=settings.max_modules_bytes,

@@ -356,6 +356,15 @@ class Patient(Protocol):
 
 
 @runtime_checkable
+class Compiling(Protocol):
+    """Optional for a runtime that prepares a bounded number of modules at once."""
+
+    @property
+    def compile_slots(self) -> int:
+        """How many. The node gives it no more, so that none waits in here while its time is counted."""
+
+
+@runtime_checkable
 class Guarded(Protocol):
     """Optional for a runtime whose runs stand behind walls of the operating system."""
 

@@ -74,6 +74,8 @@ class Replicated:
     failures: tuple[tuple[PeerId, str], ...] = ()
     evidence: tuple[bytes, ...] = ()
     """A file of evidence for each node that contradicts another one."""
+    unchecked: bool = False
+    """Whether one node's result was to be held against another's, and there was none to hold it against."""
 
     @property
     def result(self) -> Delivered:

@@ -59,7 +59,9 @@ def _unchecked(replicated: Replicated) -> Replicated | None:
         for each in replicated.odd
         if each is not chosen
     ]
-    return Replicated(agreeing=(chosen,), undecided=(*replicated.undecided, *beside), failures=replicated.failures)
+    return Replicated(
+        agreeing=(chosen,), undecided=(*replicated.undecided, *beside), failures=replicated.failures, unchecked=True
+    )
 
 
 def _worth(delivered: Delivered) -> int:

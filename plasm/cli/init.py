@@ -27,7 +27,7 @@ TEMPLATE = """\
 # allow = "anyone"              # who may send jobs: "anyone", "nobody" or a list of peer IDs
 # trust = "nobody"              # whose jobs may share a process, with isolation = "reused"; like allow
 # slots = 2                     # jobs at once; as many as there are cores
-# compile_slots = 2             # modules compiled at once, beside them; half of slots, two at least
+# compile_slots = 2             # modules compiled at once, beside them, at most; half of slots, two at least
 # max_queue = 256               # accepted jobs that wait
 # max_per_peer = 64             # of them, by one peer
 # keep_seconds = 86400          # how long a result can be asked for again

@@ -130,7 +130,7 @@ def job_options(command: Callable[..., Any], *, here: bool = False) -> Callable[
         type=click.IntRange(1, 32768),
         metavar="MB",
         show_default=True,
-        help="What the program may use.",
+        help="How much memory the program may use.",
     )
     @click.option(
         "--timeout",

@@ -107,6 +107,7 @@ def finish_replicated(
         ],
         "failures": [{"node": peer, "reason": reason} for peer, reason in replicated.failures],
         "evidence": [str(path) for path in kept],
+        "checked": len(replicated.agreeing) > 1,
     }
     print(json.dumps(document))
     predicate = replicated.result.statement.predicate
@@ -136,6 +137,8 @@ def _say(replicated: Replicated, kept: Sequence[Path], *, quiet: bool) -> None:
     lines = []
     if len(replicated.agreeing) > 1:
         lines.append(f"{len(replicated.agreeing)} nodes agree: {', '.join(each.node for each in replicated.agreeing)}")
+    if replicated.unchecked:
+        lines.append("not checked: there is no answer of a second node to hold this result against")
     lines += [f"{each.node} says something else" for each in replicated.odd if replicated.agreeing]
     lines += [f"{each.delivered.node} counts for nothing: {each.reason}" for each in replicated.undecided]
     lines += [f"evidence: {path}; plasm verify --evidence shows what it proves" for path in kept]

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "verify": ("plasm.cli.verify:command", "Check a receipt, offline."),
     "plugins": ("plasm.cli.plugins:command", "List the installed drivers and check them."),
     "init": ("plasm.cli.init:command", "Make a home with a configuration and an identity."),
-    "demo": ("plasm.cli.demo:command", "Two nodes on this machine, one of which runs the other's job."),
+    "demo": ("plasm.cli.demo:command", "Start two nodes on this machine and run a job between them."),
     "version": ("plasm.cli.version:command", "Print the version."),
     "completion": ("plasm.cli.completion:command", "Print the script that completes commands in a shell."),
 }
@@ -164,7 +164,9 @@ def _set_verbose(context: click.Context, parameter: click.Parameter, value: bool
     callback=_set_verbose,
     help="Tracebacks and a debug log on stderr.",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 @click.pass_context
 def root(
     context: click.Context,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 MENDS: Final[Mapping[str, str]] = {
-    "InsufficientResources": "ask for less (--memory, --timeout, a smaller module or input), or name another node",
+    "InsufficientResources": "ask for less (--memory, --timeout, --output, --files, --host-calls, a smaller module or "
+    "input), or name another node",
     "ArchMismatch": "leave --arch out where any architecture does, or name another node",
     "RuntimeNotSupported": "leave --runtime out, or name a node that has it: plasm nodes shows their runtimes",
     "QueueFull": "try again later, or name another node: plasm nodes shows who has free slots",

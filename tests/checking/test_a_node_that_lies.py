@@ -20,7 +20,7 @@ from plasm.checking.standing import PeerRecord, Standing
 from plasm.cli.context import Context
 from plasm.cli.progress import Progress
 from plasm.cli.rechecking import Given, recheck, verify_evidence
-from plasm.cli.replicas import keep_evidence, submit_replicas
+from plasm.cli.replicas import finish_replicated, keep_evidence, submit_replicas
 from plasm.home import Home
 from plasm.jobs.conversation import Submission
 from plasm.jobs.manifest import Job, Manifest, sha256
@@ -139,6 +139,19 @@ def test_running_the_job_again_here_shows_the_lie_and_from_which_byte(nodes, hom
     assert check_evidence(done.evidence[0].read_bytes()).same_engine
     assert known(home, liar).standing is Standing.LIAR
     assert json.loads(summary.read_bytes())["payloadType"] == "application/vnd.in-toto+json"
+
+
+def test_a_result_that_was_to_be_checked_and_that_nobody_could_check_comes_with_a_word_that_says_so(
+    nodes, home, capsys
+):
+    alone = submitted(home, [nodes["honest"]], replicas=1, quorum=1)
+    with pytest.raises(SystemExit):
+        finish_replicated(context(home), alone, receipt=None, out=None, as_json=False, quiet=False)
+    said = "plasm: not checked: there is no answer of a second node to hold this result against\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(SystemExit):
+        finish_replicated(context(home), alone, receipt=None, out=None, as_json=True, quiet=True)
+    assert json.loads(capsys.readouterr().out)["checked"] is False
 
 
 def test_running_an_honest_job_again_by_another_node_confirms_it(nodes, home):

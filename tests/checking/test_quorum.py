@@ -387,8 +387,10 @@ async def test_a_trusted_node_is_left_alone_until_its_turn_comes():
     async with open_ledger(None, LOG) as ledger:
         await ledger.record(node(1), *[Deed.AGREED] * (2 * TRUSTED_AFTER))
         unchecked, checked = Network(says(), says()), Network(says(), says())
-        await submit_checked(unchecked.submit, unchecked.nodes, ledger=ledger, random=lambda: 0.06)
-        await submit_checked(checked.submit, checked.nodes, ledger=ledger, random=lambda: 0.04)
+        left = await submit_checked(unchecked.submit, unchecked.nodes, ledger=ledger, random=lambda: 0.06)
+        held = await submit_checked(checked.submit, checked.nodes, ledger=ledger, random=lambda: 0.04)
+        assert not left.unchecked
+        assert not held.unchecked
         assert unchecked.asked == [1]
         assert sorted(checked.asked) == [1, 2]
 
@@ -410,6 +412,7 @@ async def test_a_check_that_nobody_can_make_costs_no_result(second):
     async with open_ledger(None, LOG) as ledger:
         done = await submit_checked(network.submit, network.nodes, ledger=ledger, random=lambda: 0.0)
         assert numbers(done.agreeing) == [1]
+        assert done.unchecked
         assert (await ledger.find(node(1))).streak == 0
 
 

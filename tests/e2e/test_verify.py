@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_an_address_without_an_id_or_with_anothers_does_not_do(signed: Signed):
     assert signed.cli("verify", "--node", "/ip4/192.0.2.1/tcp/4001", "-", stdin=signed.receipt).returncode == 2
     other = "/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWRS8X7N12H9YhM7d9s2RA4934DzvDzDXXhYtB5Z9hHre8"
     assert signed.cli("verify", "--node", other, "-", stdin=signed.receipt).returncode == 1
+
+
+def test_a_run_that_nothing_can_be_compared_with_is_not_answered_with_yes(tmp_path: Path, wasm: Callable[[str], Path]):
+    recursion = wasm('(module (memory (export "memory") 1) (func $f (export "_start") (call $f)))')
+    cli, receipt = Cli(tmp_path / "home"), tmp_path / "receipt.json"
+    assert cli("execute-job", "--receipt", receipt, recursion).returncode == 134
+    assert cli("verify", receipt).returncode == 0
+
+    done = cli("verify", "--reexec", "--module", recursion, "--json", receipt)
+
+    said = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert said["ok"] is False
+    assert [each["answer"] for each in said["checks"] if each["what"] == "reexec"] == ["not checked"]
 
 
 def test_a_reformatted_receipt_is_refused_with_what_undoes_it(signed: Signed):

@@ -45,6 +45,12 @@ class Compiling(ScriptedRuntime):
         await super().prepare(digest, module)
 
 
+class Narrow(Compiling):
+    """Compiles one module at a time."""
+
+    compile_slots = 1
+
+
 async def send(talk: Talk, module: bytes, **fields: object) -> Accepted | Rejected:
     await talk.send(offer_for(submission(module, **fields)))
     reply = await talk.reply()
@@ -123,6 +129,27 @@ async def test_modules_that_take_long_give_way_to_those_that_do_not_even_at_the_
             assert (await end(other)).data == b"in"
             runtime.go_on.set()
             await until(lambda: set(runtime.prepares) == {sha256(module) for module in (ECHO, *BOMBS[:2])})
+
+
+async def test_what_waits_for_a_slot_of_its_runtime_has_not_taken_long(world, monkeypatch):
+    monkeypatch.setattr("plasm.jobs.worker.QUICK_COMPILE_SECONDS", 0.01)
+    runtime = Narrow()
+    with anyio.fail_after(10):
+        async with (
+            world.node(runtimes={"scripted": runtime}, slots=4, compile_slots=4) as standing,
+            world.stranger() as open_talk,
+            world.stranger(seed=201) as open_other,
+        ):
+            await send(await open_talk(standing), BOMBS[0])
+            # Its short time is over, and it is being compiled for as long as it takes.
+            await until(lambda: len(runtime.tried) == 2)
+            other = await open_other(standing)
+            await send(other, ECHO, stdin=b"in")
+            await anyio.wait_all_tasks_blocked()
+            assert runtime.tried == [BOMBS[0]] * 2
+            runtime.go_on.set()
+            assert (await end(other)).data == b"in"
+            assert runtime.tried == [BOMBS[0], BOMBS[0], ECHO]
 
 
 async def test_jobs_of_one_module_wait_for_one_compilation(world):

@@ -132,6 +132,20 @@ async def test_never_more_compile_at_once_than_there_are_slots(
     assert most == slots
 
 
+@pytest.mark.parametrize(
+    ("runs", "memory_bytes", "slots"),
+    [(1, 6 << 30, 2), (2, 1 << 30, 2), (2, 1023 << 20, 1), (2, 100 << 20, 1), (8, 6 << 30, 4), (8, 3 << 30, 3)],
+)
+async def test_a_module_that_takes_long_leaves_a_slot_for_others_where_there_is_memory_for_two(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, runs: int, memory_bytes: int, slots: int
+) -> None:
+    monkeypatch.setattr("plasm_cells.runtime.preparing_memory", lambda: memory_bytes)
+    async with bench.open(slots=runs, spares=0) as runtime:
+        assert runtime.compile_slots == slots
+    async with bench.open(slots=runs, spares=0, compile_slots=7) as runtime:
+        assert runtime.compile_slots == 7
+
+
 async def test_what_compiles_gives_way_to_what_runs(bench: Any) -> None:
     async with bench.open(slots=1, spares=0) as runtime:
         await bench.check_honest(runtime)

@@ -99,6 +99,7 @@ class Compiler:
         self._folder = folder
         self._options = options
         self._log = log
+        self.slots = slots
         self._at_once = anyio.Semaphore(slots)
         self._limits_apart = limits_apart
         # What stays in memory was written by compile cells, and counts as theirs.

@@ -29,7 +29,7 @@ class CellOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     module_bytes: Bytes = 128 << 20
     """Larger modules are not compiled."""
     compile_slots: Annotated[int, Meta(ge=0, le=1024)] = 0
-    """Modules compiled at once; 0 for one for each two processors and GiB of memory for it, and one at least."""
+    """Modules compiled at once; 0 for one for each two runs and GiB of memory for it, two where it has one GiB."""
     compile_seconds: Annotated[float, Meta(gt=0)] = 20.0
     """CPU time of compiling one module, which may take three times that by the clock."""
     own_compile_seconds: Annotated[float, Meta(gt=0)] = 300.0

@@ -19,7 +19,7 @@ from plasm_cell.lockdown import Walls
 
 from plasm.drivers import DriverUnavailable, Scope
 from plasm.memory import preparing_memory
-from plasm.ports import Digest, Engine, Guarded, Invocation, Outcome, Patient, Runtime, RuntimeFailed
+from plasm.ports import Compiling, Digest, Engine, Guarded, Invocation, Outcome, Patient, Runtime, RuntimeFailed
 
 from . import cgroups, guards, seccomp
 from .artifacts import Artifact, ArtifactFolder, HeldArtifacts
@@ -76,8 +76,16 @@ async def open_runtime(
     tasks = anyio.create_task_group()
     starter = Starter(spec, partial(_walls, machine, spec), tasks)
     slots = [Slot(starter, make_group, options.spares, options.start_seconds, scope.log) for _ in range(count)]
-    at_once = options.compile_slots or max(1, min(count // 2, preparing_memory() >> 30))
-    compiler = Compiler(starter, make_group, held, folder, options, at_once, scope.log, limits_apart=spec.limits_apart)
+    compiler = Compiler(
+        starter,
+        make_group,
+        held,
+        folder,
+        options,
+        options.compile_slots or _compile_slots(count),
+        scope.log,
+        limits_apart=spec.limits_apart,
+    )
     runtime = CellRuntime(engine, spec, options, slots, tasks, starter, compiler, named, weaknesses)
     failure = None
     try:
@@ -102,6 +110,12 @@ async def open_runtime(
         held.clear()
     if failure is not None:
         raise failure
+
+
+def _compile_slots(runs: int) -> int:
+    """Half of `runs`, each with a GiB; two of half a GiB come before that, so that a module leaves room for others."""
+    memory = preparing_memory()
+    return max(1, min(max(2, runs // 2), max(memory >> 30, min(2, memory >> 29))))
 
 
 def _walls(machine: Machine, spec: EngineSpec, role: Role, system_calls: tuple[str, ...]) -> Walls:
@@ -165,6 +179,10 @@ class CellRuntime:
     @property
     def slots(self) -> int:
         return len(self._slots)
+
+    @property
+    def compile_slots(self) -> int:
+        return self._compiler.slots
 
     @property
     def guards(self) -> Sequence[str]:
@@ -283,5 +301,6 @@ class _Place:
 
 if TYPE_CHECKING:
     _: type[Runtime] = CellRuntime
+    _compiling: type[Compiling] = CellRuntime
     _guarded: type[Guarded] = CellRuntime
     _patient: type[Patient] = CellRuntime

@@ -63,7 +63,7 @@ def _public_key(uri: str, opened: Callable[..., AbstractAsyncContextManager[Sign
 
 @click.group()
 def key() -> None:
-    """Ed25519 keys: the node's identity in its home, and others by URI."""
+    """Make, show and save Ed25519 keys: the node's identity in its home, and others by URI."""
 
 
 @key.command()

@@ -19,7 +19,8 @@ def banner(provider: Provider) -> Iterator[str]:
     yield from provider.source.notes
     size = sum(each.artifact.size for each in offer.holdings.values() if each.state is State.VERIFIED)
     what = ", ".join(f"{channel}/{arch} (version {version})" for (channel, arch), version in offer.channels.items())
-    yield f"serves {what or 'nothing yet'}: {offer.counts[State.VERIFIED]} artifacts, {size} bytes"
+    count = offer.counts[State.VERIFIED]
+    yield f"serves {what or 'nothing yet'}: {count} {'artifact' if count == 1 else 'artifacts'}, {size} bytes"
     for state in (State.CHANGED, State.MISSING):
         paths = [path for path, each in offer.holdings.items() if each.state is state]
         if paths:

@@ -38,7 +38,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup)
 def repo() -> None:
-    """A repository of signed boot artifacts: who may sign what, what is signed, and until when.
+    """Keep a repository of signed boot artifacts: who may sign what, what is signed, and until when.
 
     Whatever is changed is staged; plasm repo sign signs it with the keys that are at hand here, and publishes once
     enough keys have signed, on however many machines. Nothing that is staged is served.
