@@ -77,7 +77,7 @@ def main() -> int:
     _say(f"run {arguments.run}: {' and '.join(parts)}, {minutes:g} minutes; Ctrl-C ends it early")
     with tempfile.TemporaryDirectory(prefix="plasm-soak-") as folder:
         generated = GeneratedSoak(Path(folder), arguments.first, programs)
-        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, generated, figures)
+        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, figures, generated)
         anyio.run(_soak, seconds, soaks, backend="trio")
     print(figures.as_table())
     document = json.dumps(figures.as_document(), indent=1)
@@ -99,8 +99,8 @@ class Soaks:
     run: str
     jobs: int
     requests: int
-    generated: GeneratedSoak
     figures: Figures
+    generated: GeneratedSoak | None = None
 
     def make(self, part: str) -> Soak:
         folder = self.folder / part
@@ -120,7 +120,7 @@ class Soaks:
             siege = SiegeSoak(folder, self.config)
             self.figures.siege = siege.figures
             return siege
-        if part == "generated":
+        if part == "generated" and self.generated is not None:
             self.figures.generated = self.generated.figures
             return self.generated
         cells = CellSoak(folder, self.config, self.run)
