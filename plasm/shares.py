@@ -267,16 +267,11 @@ class Allowances:
         self._keep(key, left - amount if left >= amount else left, now)
         return left >= amount
 
-    def owe(self, key: str, amount: float, sharing: int = 1) -> float:
-        """Spend `amount`, be it there or not; the seconds until the debt is paid, 0 where there is none.
-
-        Where `sharing` keys have one rate together, each pays as many times what it does not have.
-        """
+    def owe(self, key: str, amount: float) -> float:
+        """Spend `amount`, be it there or not; the seconds until the debt is paid, 0 where there is none."""
         left, now = self._balance(key)
-        lacking = max(amount - max(left, 0.0), 0.0)
-        left -= amount - lacking + lacking * sharing
-        self._keep(key, left, now)
-        return max(-left, 0.0) / self._rate
+        self._keep(key, left - amount, now)
+        return max(amount - left, 0.0) / self._rate
 
     def _balance(self, key: str) -> tuple[float, float]:
         now = self._now()

@@ -81,9 +81,7 @@ async def test_others_run_between_the_frames_of_one_connection(net: Any) -> None
 
 @pytest.mark.anyio
 async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
-    budget = Budget(
-        Bounds(connection_units_per_second=1, connection_burst=10, network_units_per_second=100, network_burst=50)
-    )
+    budget = Budget(Bounds(connection_units_per_second=1, connection_burst=10, units_per_second=100, network_burst=50))
     greedy, other = origin_of("192.0.2.1", "greedy"), origin_of("198.51.100.1", "other")
     assert budget.charge(greedy, 10) == 0, "a connection has a few for nothing"
     assert budget.charge(greedy, 50) == 0, "and its network some more"
@@ -93,10 +91,8 @@ async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
 
 
 @pytest.mark.anyio
-async def test_networks_that_owe_at_the_same_time_have_together_what_one_would() -> None:
-    budget = Budget(
-        Bounds(connection_units_per_second=1, connection_burst=10, network_units_per_second=1000, network_burst=50)
-    )
+async def test_networks_that_owe_at_the_same_time_share_what_there_is() -> None:
+    budget = Budget(Bounds(connection_units_per_second=1, connection_burst=10, units_per_second=1000, network_burst=50))
     strangers = [origin_of(f"198.51.{number}.1", f"peer {number}") for number in range(40)]
     assert budget.charge(strangers[0], 150) == pytest.approx(0.1, abs=0.01), "alone it has all"
     for stranger in strangers[1:]:

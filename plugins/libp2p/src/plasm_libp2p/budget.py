@@ -2,8 +2,8 @@
 
 A frame without data costs its sender next to nothing and the event loop some microseconds, a stream or a question to
 the DHT hundreds. They are charged in units, each about what one frame costs here: first to the connection, which has a
-few for nothing, then to the network that it comes from; networks that owe at the same time share what one of them
-would have. Whoever owes waits, which TCP hands on to the sender; others run meanwhile. See
+few for nothing, then to the network that it comes from. Once all networks together spend more than there is, each has
+an even share of it. Whoever spent more waits, which TCP hands on to the sender; others run meanwhile. See
 ``specs/decisions/0012-strangers-share-by-network.md``.
 """
 
@@ -17,10 +17,12 @@ import trio
 
 from plasm.shares import Allowances, Origin, Shares
 
-STREAM_UNITS: Final = 25
+PING_UNITS: Final = 20
+"""An answer that is encrypted and sent on its own."""
+STREAM_UNITS: Final = 150
 """A stream that is opened, negotiated and closed again."""
 RESET_UNITS: Final = 200
-"""A stream that a peer opened and that had to be reset here: what it said was read, refused and told."""
+"""A stream that a peer opened and that ended by a reset: what it said was read, refused and told."""
 HANDSHAKE_UNITS: Final = 200
 """Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
 SEARCH_UNITS: Final = 300
@@ -28,6 +30,8 @@ SEARCH_UNITS: Final = 300
 LONGEST_WAIT_SECONDS: Final = 5.0
 """For one charge, so that the reader of a connection still notices its end."""
 _MOST_KEYS: Final = 4096
+_SPENDING_SECONDS: Final = 1.0 + LONGEST_WAIT_SECONDS
+"""Who waits for as long as anybody may still shares the rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +39,10 @@ class Bounds:
     """What a :class:`Budget` gives out."""
 
     connection_units_per_second: float = 400.0
-    """For nothing, to each connection: some ten jobs a second."""
+    """For nothing, to each connection: frames of some dozens of jobs a second on streams that are kept."""
     connection_burst: float = 4000.0
-    network_units_per_second: float = 50_000.0
-    """To the connections of one network beyond that: 2000 streams a second, more than a node has jobs for. Networks
-    that owe at the same time have it together."""
+    units_per_second: float = 50_000.0
+    """That all networks have together beyond that: some 300 streams a second, each good for any number of jobs."""
     network_burst: float = 20_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""
@@ -71,11 +74,11 @@ class Budget:
         self._own = Allowances(
             bounds.connection_units_per_second, bounds.connection_burst, _MOST_KEYS, trio.current_time
         )
-        self._networks = Allowances(
-            bounds.network_units_per_second, bounds.network_burst, _MOST_KEYS, trio.current_time
-        )
-        self._owing: OrderedDict[str, float] = OrderedDict()
-        """Networks that wait, with when each has paid; who came to owe last at the end."""
+        self._all = Allowances(bounds.units_per_second, bounds.network_burst, 1, trio.current_time)
+        self._networks: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """What each network has left of its share, and when it last spent; who spent last at the end."""
+        self._spending: OrderedDict[str, float] = OrderedDict()
+        """Networks that spent something lately, among whom the rate is shared."""
         self._held: set[Held] = set()
         self.inbound = 0
         self.unread = 0
@@ -93,14 +96,21 @@ class Budget:
         if self._own.spend("\n".join(origin.path), units):
             return 0.0
         now = trio.current_time()
-        while self._owing and next(iter(self._owing.values())) <= now:
-            self._owing.popitem(last=False)
-        sharing = len(self._owing) + (origin.network not in self._owing)
-        wait = min(self._networks.owe(origin.network, units, sharing), LONGEST_WAIT_SECONDS)
-        if wait:
-            self._owing[origin.network] = now + wait
-            self._owing.move_to_end(origin.network)
-        return wait
+        crowded = self._all.owe("", units) > 0
+        self._spending[origin.network] = now
+        self._spending.move_to_end(origin.network)
+        while next(iter(self._spending.values())) < now - _SPENDING_SECONDS:
+            self._spending.popitem(last=False)
+        share = self._bounds.units_per_second / len(self._spending)
+        left, since = self._networks.pop(origin.network, (self._bounds.network_burst, now))
+        left = min(left + (now - since) * share, self._bounds.network_burst) - units
+        if not crowded:
+            # There is room, so whoever asks for it takes it, and owes nothing.
+            left = max(left, 0.0)
+        self._networks[origin.network] = (left, now)
+        if len(self._networks) > _MOST_KEYS:
+            self._networks.popitem(last=False)
+        return min(max(-left, 0.0) / share, LONGEST_WAIT_SECONDS)
 
     def room_for_a_stream(self) -> bool:
         """Make room for one more inbound stream; whether that had to be looked for."""

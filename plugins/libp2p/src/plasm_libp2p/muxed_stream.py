@@ -155,6 +155,8 @@ class YamuxStream(IMuxedStream):
 
     def reset_by_peer(self) -> None:
         """The peer gave the stream up. What had arrived can still be read."""
+        if not self.outbound:
+            self.muxed_conn.owe(RESET_UNITS)
         self.muxed_conn.forget(self)
         self.cut_off = True
         self.lost()

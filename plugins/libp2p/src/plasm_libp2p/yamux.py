@@ -21,7 +21,7 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamErro
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.shares import Allowances, origin_of
-from plasm_libp2p.budget import SEARCH_UNITS, STREAM_UNITS, Budget
+from plasm_libp2p.budget import PING_UNITS, SEARCH_UNITS, STREAM_UNITS, Budget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.muxed_stream import YamuxStream
 from plasm_libp2p.noise import NoiseSession
@@ -44,9 +44,9 @@ PAYING_BYTES = 1024
 """In a data frame that is not charged: so many cost more than the frame around them."""
 FUTILE_PER_SECOND = 1000.0
 """Frames that are of no use to anybody: pings, frames for streams that are not there, streams that are given up unused.
-The last count tenfold. An honest peer sends a few, when one of its frames crosses a reset on the way."""
+The last count fifty times. An honest peer sends a few, when one of its frames crosses a reset on the way."""
 FUTILE_BURST = 10_000.0
-FUTILE_STREAM = 10
+FUTILE_STREAM = 50
 KEEPALIVE_SECONDS = 15.0
 PONG_SECONDS = 30.0
 """Without a frame for this long after a ping the peer is dead. TCP alone notices a vanished machine after minutes."""
@@ -346,6 +346,7 @@ class YamuxConnection(IMuxedConn):
     def _pinged(self, flags: int, value: int) -> bool:
         """Whether the peer kept to what it may send."""
         if flags & SYN:
+            self._owed += PING_UNITS
             self.send_control(PING, ACK, 0, value)
         elif value in self._pongs:
             self._pongs[value].set()
