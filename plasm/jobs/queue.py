@@ -10,7 +10,7 @@ import anyio
 
 from plasm.jobs.messages import INLINE_BYTES
 from plasm.jobs.records import OWN, QUEUED, TRANSFERRING, Accepted, Ending
-from plasm.jobs.turns import Turns
+from plasm.jobs.turns import Turns, Usage
 from plasm.ports import PeerId
 from plasm.shares import Origin, Shares
 
@@ -77,7 +77,8 @@ class _Needed:
 class JobQueue:
     """Jobs of one node that have not ended, and what each origin holds of what they share.
 
-    Those that wait are served networks in turn, then addresses, then identities, and first come first served there.
+    Those that wait are served networks in turn, whoever used the slots least first, then addresses, then identities,
+    and first come first served there.
     Ready ones wait for a run slot; those of which `is_ready` is false first wait for their module to be compiled.
     """
 
@@ -87,7 +88,9 @@ class JobQueue:
         self._slow_slots = slow_slots
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
-        self._ready: Turns[Tracked] = Turns(OWN.network)
+        self.used = Usage(anyio.current_time)
+        """Seconds for which jobs of each network ran."""
+        self._ready: Turns[Tracked] = Turns(OWN.network, self.used.of)
         self._uncompiled: Turns[Tracked] = Turns(OWN.network)
         self._compiling: dict[str, Tracked] = {}
         self._poppers: deque[anyio.Event] = deque()

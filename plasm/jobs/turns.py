@@ -1,24 +1,55 @@
-"""Turns: whoever waits is served networks in turn, then the addresses of each, then the identities."""
+"""Turns: whoever waits is served by network, then by address, then by identity, whoever used least before others."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Generic, TypeVar
 
 from plasm.shares import Origin
 
 T = TypeVar("T")
 
+_HALF_LIFE_SECONDS: Final = 30.0
+"""Of what a network has used: long enough to tell one who asks all the time from one who asks now and then."""
+_MOST_NETWORKS: Final = 4096
+
+
+class Usage:
+    """What networks used of the slots lately, in seconds; it halves in every :data:`_HALF_LIFE_SECONDS`.
+
+    A network that sends short jobs has more turns than one that sends long ones, as in fair queueing (A. Demers et al.,
+    "Analysis and Simulation of a Fair Queueing Algorithm", 1989). Were jobs counted alone, long ones would keep short
+    ones waiting.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def add(self, network: str, seconds: float) -> None:
+        """`network` held a slot for `seconds`."""
+        self._used[network] = (self.of(network) + seconds, self._now())
+        self._used.move_to_end(network)
+        if len(self._used) > _MOST_NETWORKS:
+            self._used.popitem(last=False)
+
+    def of(self, network: str) -> float:
+        """What `network` used lately."""
+        seconds, at = self._used.get(network, (0.0, 0.0))
+        return seconds * 0.5 ** ((self._now() - at) / _HALF_LIFE_SECONDS) if seconds else 0.0
+
 
 class Turns(Generic[T]):
     """What waits, first come first served for each origin (``specs/decisions/0012-strangers-share-by-network.md``).
 
-    The network `first` takes no turns: what waits there goes before all others.
+    The network `first` takes no turns: what waits there goes before all others. Of the rest those come first of which
+    `used` says least, and among equals whoever had a turn longest ago.
     """
 
-    def __init__(self, first: str = "") -> None:
+    def __init__(self, first: str = "", used: Callable[[str], float] = lambda network: 0.0) -> None:
         self._networks: _Ring[T] = {}
+        self._used = used
         self._first = first
         self._count = 0
 
@@ -31,7 +62,7 @@ class Turns(Generic[T]):
         below = ring.pop(self._first, None)
         if isinstance(below, dict):
             yield from _in_turn(below)
-        yield from _in_turn(ring)
+        yield from _in_turn({network: ring[network] for network in sorted(ring, key=self._used)})
 
     def push(self, origin: Origin, item: T) -> None:
         """`item` waits behind all others of `origin`."""
@@ -43,8 +74,7 @@ class Turns(Generic[T]):
 
     def pop(self, takes: Callable[[T], bool] = lambda item: True) -> T | None:
         """The next of those that `takes` is true of; ``None`` where there is none."""
-        self._put_first()
-        found = _pop(self._networks, takes)
+        found = _pop(self._networks, takes, self._by_use())
         if found is None:
             return None
         self._count -= 1
@@ -69,20 +99,21 @@ class Turns(Generic[T]):
             del ring[part]
         return True
 
-    def _put_first(self) -> None:
-        below = self._networks.pop(self._first, None)
-        if below is not None:
-            self._networks = {self._first: below, **self._networks}
+    def _by_use(self) -> list[str]:
+        if len(self._networks) < 2:
+            return list(self._networks)
+        return sorted(self._networks, key=lambda network: -1.0 if network == self._first else self._used(network))
 
 
 _Ring = dict[str, "_Ring[T] | deque[T]"]
 """By network, address and identity, whose turn is next first."""
 
 
-def _pop(ring: _Ring[T], takes: Callable[[T], bool]) -> tuple[T] | None:
-    for part, below in ring.items():
+def _pop(ring: _Ring[T], takes: Callable[[T], bool], order: Iterable[str]) -> tuple[T] | None:
+    for part in order:
+        below = ring[part]
         if isinstance(below, dict):
-            found = _pop(below, takes)
+            found = _pop(below, takes, list(below))
         else:
             found = next(((item,) for item in below if takes(item)), None)
             if found is not None:

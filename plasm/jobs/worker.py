@@ -275,9 +275,11 @@ class Worker:
 
     async def _in_turn(self, tracked: Tracked) -> Ending | None:
         self._running += 1
+        began = anyio.current_time()
         try:
             return await self._run_one(tracked)
         finally:
+            self._queue.used.add(tracked.accepted.origin.network, anyio.current_time() - began)
             self._running -= 1
             self._turns.release()
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plasm.jobs.turns import Turns
+from plasm.jobs.turns import Turns, Usage
 from plasm.shares import Origin
 
 ORIGINS = st.builds(Origin, st.sampled_from("nm"), st.sampled_from("ab"), st.sampled_from("pq"))
@@ -56,3 +56,25 @@ def test_those_that_cannot_be_taken_now_keep_their_turn(origins):
     assert list(turns) == order
     last = order[-1]
     assert turns.pop(lambda item: item == last) == last
+
+
+def test_a_network_that_used_little_comes_before_those_that_used_much():
+    now = 0.0
+    usage = Usage(lambda: now)
+    turns: Turns[str] = Turns(used=usage.of)
+    for number in range(40):
+        usage.add(f"greedy {number}", 0.2)
+        turns.push(Origin(f"greedy {number}"), f"long {number}")
+    usage.add("honest", 0.002)
+    turns.push(Origin("honest"), "short")
+    assert next(iter(turns)) == "short"
+    assert turns.pop() == "short"
+
+
+def test_what_a_network_used_long_ago_is_forgiven():
+    now = 0.0
+    usage = Usage(lambda: now)
+    usage.add("earlier", 100.0)
+    now = 600.0
+    usage.add("now", 1.0)
+    assert usage.of("earlier") < usage.of("now") < 1.01
