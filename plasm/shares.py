@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
@@ -22,6 +22,10 @@ _ADDRESS_BITS: Final = {4: 32, 6: 64}
 """What one subscriber has: every host of an IPv6 link chooses among 2**64 addresses (RFC 4291, section 2.5.1)."""
 
 _GUESSES: Final = 8
+_MOST_NAMED: Final = 16
+"""Addresses of a peer whose networks count; an honest one has a handful."""
+_BY_NAME: Final = "by name"
+"""The network of all that are named by host names and not by addresses: names cost strangers nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,23 @@ def _blocks_of(ip: str) -> tuple[str, str] | None:
     network = ipaddress.ip_network((address, _NETWORK_BITS[address.version]), strict=False)
     block = ipaddress.ip_network((address, _ADDRESS_BITS[address.version]), strict=False)
     return str(network), str(block)
+
+
+def networks_named(addresses: Sequence[str]) -> frozenset[str]:
+    """The networks that multiaddrs name, as :func:`origin_of` has them; one for all host names. Never empty.
+
+    They are a stranger's word until they are dialed, so a bound goes by the one of them that has used most.
+    """
+    return frozenset(map(_network_named, addresses[:_MOST_NAMED])) or frozenset((_BY_NAME,))
+
+
+# The same addresses are compared for every peer that waits.
+@lru_cache(maxsize=4096)
+def _network_named(address: str) -> str:
+    parts = address.split("/", 3)
+    if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
+        return _BY_NAME
+    return origin_of(parts[2]).network
 
 
 class _Ranking:

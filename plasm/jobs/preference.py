@@ -11,8 +11,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from plasm.errors import ungrouped
 from plasm.jobs.patience import Patience
-from plasm.jobs.probing import Probes, networks_of
+from plasm.jobs.probing import Probes
 from plasm.ports import Found, PeerId
+from plasm.shares import networks_named
 
 GATHER_SECONDS = 0.1
 """For more nodes to turn up beside the first, so that there is a choice; a fraction of what finding one takes."""
@@ -94,7 +95,7 @@ class Candidates:
 
     def failed(self, found: Found) -> None:
         """`found` did not do what was asked of it: other networks come before those that it names."""
-        self._failures.update(networks_of(found))
+        self._failures.update(networks_named(found.addresses))
 
     async def _ask(self, found: Found) -> None:
         if await self._reached(found):
@@ -128,7 +129,9 @@ class Candidates:
         self._probes.drop(refused)
         for peer in refused:
             self._answered.pop(peer, None)
-        return sorted(ordered, key=lambda each: max(self._failures[network] for network in networks_of(each)))
+        return sorted(
+            ordered, key=lambda each: max(self._failures[network] for network in networks_named(each.addresses))
+        )
 
     async def _receive(self) -> None:
         while True:

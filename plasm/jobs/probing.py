@@ -4,36 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
 
 import anyio
 import anyio.lowlevel
 
 from plasm.jobs.patience import Patience
 from plasm.ports import Found, PeerId
-from plasm.shares import Origin, Places, origin_of
+from plasm.shares import Origin, Places, networks_named
 
 MOST_WAITING = 1024
 """Nodes that were found and not asked yet. Above that one goes, chosen among those of the network that has most."""
 _MOST_ADDRESSES = 64
-_MOST_COUNTED = 16
-"""Addresses of a node whose networks count; an honest one has a handful."""
-_BY_NAME = "by name"
-"""The network of all that are named by host names and not by addresses: names cost strangers nothing."""
-
-
-def networks_of(found: Found) -> frozenset[str]:
-    """The networks of the addresses of `found`, as :func:`plasm.shares.origin_of` has them."""
-    return frozenset(map(_network, found.addresses[:_MOST_COUNTED])) or frozenset((_BY_NAME,))
-
-
-# The same addresses are compared for every node that is asked.
-@lru_cache(maxsize=4096)
-def _network(address: str) -> str:
-    parts = address.split("/", 3)
-    if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
-        return _BY_NAME
-    return origin_of(parts[2]).network
 
 
 class Probes:
@@ -67,7 +48,7 @@ class Probes:
             addresses = tuple(dict.fromkeys((*earlier.addresses, *found.addresses)))[:_MOST_ADDRESSES]
             found = Found(found.peer, addresses, found.source, found.properties)
         else:
-            network = min(networks_of(found))
+            network = min(networks_named(found.addresses))
             victim = self._places.enter(found.peer, Origin(network=network, peer=found.peer))
             if victim is not None:
                 self._waiting.pop(victim, None)
@@ -97,7 +78,7 @@ class Probes:
                 found = self._next()
                 self._asked[found.peer] = found
                 self._since[found.peer] = anyio.current_time()
-                self._networks.update(networks_of(found))
+                self._networks.update(networks_named(found.addresses))
                 tasks.start_soon(self._one, found)
 
     async def _one(self, found: Found) -> None:
@@ -124,6 +105,9 @@ class Probes:
         return [found for peer, found in self._waiting.items() if peer not in self._asked]
 
     def _next(self) -> Found:
-        found = min(self._eligible(), key=lambda each: max(self._networks[network] for network in networks_of(each)))
+        found = min(
+            self._eligible(),
+            key=lambda each: max(self._networks[network] for network in networks_named(each.addresses)),
+        )
         self._places.leave(found.peer)
         return self._waiting.pop(found.peer)

@@ -12,8 +12,9 @@ from plasm.jobs.conversation import AttemptFailed, ConnectionLost
 from plasm.jobs.messages import Rejected
 from plasm.jobs.patience import Patience
 from plasm.jobs.preference import Candidates, NoPreference
-from plasm.jobs.probing import Probes, networks_of
+from plasm.jobs.probing import Probes
 from plasm.ports import Found
+from plasm.shares import networks_named
 from plasm.testing import FakeSigner
 from tests.jobs.world import Events, Talk, ignore, submission
 
@@ -134,9 +135,8 @@ async def test_nodes_of_networks_that_were_not_asked_yet_come_first():
 
 def test_a_node_counts_for_every_network_that_it_names_and_all_host_names_are_one():
     named = found_at(1, "/ip4/192.0.2.1/tcp/1", "/ip6/2001:db8::1/tcp/1", "/dns4/a.example/tcp/1")
-    assert networks_of(named) == networks_of(
-        found_at(2, "/ip4/192.0.2.9/tcp/1", "/ip6/2001:db8:0:9::1/tcp/1", "/dns4/b.example/tcp/1")
-    )
+    other = found_at(2, "/ip4/192.0.2.9/tcp/1", "/ip6/2001:db8:0:9::1/tcp/1", "/dns4/b.example/tcp/1")
+    assert networks_named(named.addresses) == networks_named(other.addresses)
 
 
 async def test_no_more_nodes_are_waited_for_than_that():

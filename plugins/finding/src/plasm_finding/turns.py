@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from plasm.ports import Found, PeerId
-from plasm.shares import origin_of
+from plasm.shares import networks_named
 
 MOST_WAITING: Final = 1024
-_MOST_COUNTED: Final = 16
-"""Addresses of a peer whose networks count; an honest one has a handful."""
-_BY_NAME: Final = "by name"
-"""The network of all that are named by host names and not by addresses: names cost strangers nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +76,7 @@ class Turns:
                 turn = min(eligible, key=self._rank)
                 del self._waiting[turn.found.peer]
                 self._taken[turn.found.peer] = now
-                self._networks.update(_networks_of(turn.found))
+                self._networks.update(networks_named(turn.found.addresses))
                 self._tell()
                 await anyio.lowlevel.checkpoint()
                 return turn
@@ -99,21 +94,8 @@ class Turns:
 
     def _rank(self, turn: Turn) -> tuple[int, int]:
         # An address is a stranger's word until it is dialed: the most asked one of those that it names counts.
-        return turn.tries, max(self._networks[network] for network in _networks_of(turn.found))
+        return turn.tries, max(self._networks[network] for network in networks_named(turn.found.addresses))
 
     def _tell(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-
-def _networks_of(found: Found) -> frozenset[str]:
-    return frozenset(map(_network, found.addresses[:_MOST_COUNTED])) or frozenset((_BY_NAME,))
-
-
-# The same addresses are compared for every peer that is looked at.
-@lru_cache(maxsize=4096)
-def _network(address: str) -> str:
-    parts = address.split("/", 3)
-    if len(parts) < 3 or parts[1] not in ("ip4", "ip6"):
-        return _BY_NAME
-    return origin_of(parts[2]).network
