@@ -76,8 +76,7 @@ def main() -> int:
     config = config_of(arguments.isolation)
     _say(f"run {arguments.run}: {' and '.join(parts)}, {minutes:g} minutes; Ctrl-C ends it early")
     with tempfile.TemporaryDirectory(prefix="plasm-soak-") as folder:
-        generated = GeneratedSoak(Path(folder), arguments.first, programs)
-        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, figures, generated)
+        soaks = Soaks(Path(folder), config, arguments.run, jobs, requests, figures, arguments.first, programs)
         anyio.run(_soak, seconds, soaks, backend="trio")
     print(figures.as_table())
     document = json.dumps(figures.as_document(), indent=1)
@@ -100,7 +99,9 @@ class Soaks:
     jobs: int
     requests: int
     figures: Figures
-    generated: GeneratedSoak | None = None
+    first: int = 0
+    """The seed of the first generated program."""
+    programs: int = 0
 
     def make(self, part: str) -> Soak:
         folder = self.folder / part
@@ -120,9 +121,10 @@ class Soaks:
             siege = SiegeSoak(folder, self.config)
             self.figures.siege = siege.figures
             return siege
-        if part == "generated" and self.generated is not None:
-            self.figures.generated = self.generated.figures
-            return self.generated
+        if part == "generated":
+            generated = GeneratedSoak(self.folder, self.first, self.programs)
+            self.figures.generated = generated.figures
+            return generated
         cells = CellSoak(folder, self.config, self.run)
         self.figures.cells = cells.figures
         return cells
