@@ -10,7 +10,7 @@ import anyio
 
 from plasm.jobs.messages import INLINE_BYTES
 from plasm.jobs.records import OWN, QUEUED, TRANSFERRING, Accepted, Ending
-from plasm.jobs.turns import Turns, Usage
+from plasm.jobs.turns import OriginTurns, Usage
 from plasm.ports import PeerId
 from plasm.shares import Origin, Shares
 
@@ -90,8 +90,8 @@ class JobQueue:
         self._held: dict[PeerId, set[str]] = {}
         self.used = Usage(anyio.current_time)
         """Seconds for which jobs of each network ran."""
-        self._ready: Turns[Tracked] = Turns(OWN.network, self.used.of)
-        self._uncompiled: Turns[Tracked] = Turns(OWN.network)
+        self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self.used.of)
+        self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network)
         self._compiling: dict[str, Tracked] = {}
         self._poppers: deque[anyio.Event] = deque()
         self._compilers: deque[anyio.Event] = deque()

@@ -40,7 +40,7 @@ class Usage:
         return seconds * 0.5 ** ((self._now() - at) / _HALF_LIFE_SECONDS) if seconds else 0.0
 
 
-class Turns(Generic[T]):
+class OriginTurns(Generic[T]):
     """What waits, first come first served for each origin (``specs/decisions/0012-strangers-share-by-network.md``).
 
     The network `first` takes no turns: what waits there goes before all others. Of the rest those come first of which

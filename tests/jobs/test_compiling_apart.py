@@ -8,7 +8,7 @@ import pytest
 from plasm.jobs.journal import open_journal
 from plasm.jobs.messages import Accepted, Cancel, Cancelled, Failed, Fetch, Piece, Progress, Rejected, Result
 from plasm.jobs.records import OWN
-from plasm.jobs.turns import Turns
+from plasm.jobs.turns import OriginTurns
 from plasm.jobs.unprepared import MODULES, NOT_PREPARED_SECONDS, Unprepared
 from plasm.ports import Digest, NotPrepared, NotRunnable
 from plasm.shares import origin_of
@@ -251,7 +251,7 @@ async def test_modules_that_fail_cheaply_drive_out_none_that_ran_into_limits():
 
 
 async def test_the_nodes_own_jobs_go_before_those_of_strangers():
-    turns: Turns[str] = Turns(OWN.network)
+    turns: OriginTurns[str] = OriginTurns(OWN.network)
     stranger = origin_of("192.0.2.1", FakeSigner(1).peer)
     for item, origin in (("a", stranger), ("b", stranger), ("own 1", OWN), ("own 2", OWN)):
         turns.push(origin, item)

@@ -7,14 +7,14 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plasm.jobs.turns import Turns, Usage
+from plasm.jobs.turns import OriginTurns, Usage
 from plasm.shares import Origin
 
 ORIGINS = st.builds(Origin, st.sampled_from("nm"), st.sampled_from("ab"), st.sampled_from("pq"))
 
 
-def filled(*origins: Origin) -> Turns[tuple[Origin, int]]:
-    turns: Turns[tuple[Origin, int]] = Turns()
+def filled(*origins: Origin) -> OriginTurns[tuple[Origin, int]]:
+    turns: OriginTurns[tuple[Origin, int]] = OriginTurns()
     for number, origin in enumerate(origins):
         turns.push(origin, (origin, number))
     return turns
@@ -61,7 +61,7 @@ def test_those_that_cannot_be_taken_now_keep_their_turn(origins):
 def test_a_network_that_used_little_comes_before_those_that_used_much():
     now = 0.0
     usage = Usage(lambda: now)
-    turns: Turns[str] = Turns(used=usage.of)
+    turns: OriginTurns[str] = OriginTurns(used=usage.of)
     for number in range(40):
         usage.add(f"greedy {number}", 0.2)
         turns.push(Origin(f"greedy {number}"), f"long {number}")

@@ -11,7 +11,7 @@ import anyio
 import psutil
 import pytest
 from plasm_cells.compiler import Compiler
-from plasm_cells.unprepared import MODULES, Unprepared
+from plasm_cells.unprepared import MODULES, UnpreparedModules
 
 from plasm.ports import Digest, NotPrepared, NotRunnable, Patient, Verdict
 
@@ -158,7 +158,7 @@ async def test_what_compiles_gives_way_to_what_runs(bench: Any) -> None:
 async def test_what_is_remembered_has_an_end_and_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("plasm_cells.unprepared.anyio.current_time", lambda: now)
-    unprepared = Unprepared(60.0)
+    unprepared = UnpreparedModules(60.0)
     digests = [Digest(f"sha256:{number:064x}") for number in range(MODULES + 1)]
     for digest in digests:
         unprepared.remember(digest, "why")

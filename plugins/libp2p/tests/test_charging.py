@@ -13,7 +13,7 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from plasm_libp2p import yamux
-from plasm_libp2p.budget import HANDSHAKE_UNITS, RESET_UNITS, Bounds, Budget
+from plasm_libp2p.budget import HANDSHAKE_UNITS, RESET_UNITS, LoopBounds, LoopBudget
 from plasm_libp2p.identification import AGENT, read_description
 from plasm_libp2p.negotiation import MOST_PROPOSALS
 
@@ -81,7 +81,9 @@ async def test_others_run_between_the_frames_of_one_connection(net: Any) -> None
 
 @pytest.mark.anyio
 async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
-    budget = Budget(Bounds(connection_units_per_second=1, connection_burst=10, units_per_second=100, network_burst=50))
+    budget = LoopBudget(
+        LoopBounds(connection_units_per_second=1, connection_burst=10, units_per_second=100, network_burst=50)
+    )
     greedy, other = origin_of("192.0.2.1", "greedy"), origin_of("198.51.100.1", "other")
     assert budget.charge(greedy, 10) == 0, "a connection has a few for nothing"
     assert budget.charge(greedy, 50) == 0, "and its network some more"
@@ -92,7 +94,9 @@ async def test_what_costs_more_than_its_network_has_is_waited_for() -> None:
 
 @pytest.mark.anyio
 async def test_networks_that_owe_at_the_same_time_share_what_there_is() -> None:
-    budget = Budget(Bounds(connection_units_per_second=1, connection_burst=10, units_per_second=1000, network_burst=50))
+    budget = LoopBudget(
+        LoopBounds(connection_units_per_second=1, connection_burst=10, units_per_second=1000, network_burst=50)
+    )
     strangers = [origin_of(f"198.51.{number}.1", f"peer {number}") for number in range(40)]
     assert budget.charge(strangers[0], 150) == pytest.approx(0.1, abs=0.01), "alone it has all"
     for stranger in strangers[1:]:
@@ -124,14 +128,14 @@ async def test_handshakes_are_charged_to_their_network_and_silence_is_not(
     net: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged: list[float] = []
-    charge = Budget.charge
+    charge = LoopBudget.charge
 
-    def counted(budget: Budget, origin: Origin, units: float) -> float:
+    def counted(budget: LoopBudget, origin: Origin, units: float) -> float:
         if not origin.peer:
             charged.append(units)
         return charge(budget, origin, units)
 
-    monkeypatch.setattr(Budget, "charge", counted)
+    monkeypatch.setattr(LoopBudget, "charge", counted)
     async with net.echoing() as server, net.transport(()) as client:
         port = net.port(server.addresses[0])
         silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(5)]
@@ -149,7 +153,7 @@ def anyio_backend() -> str:
 class Holder:
     """A connection as far as it is counted."""
 
-    def __init__(self, budget: Budget, origin: Origin) -> None:
+    def __init__(self, budget: LoopBudget, origin: Origin) -> None:
         self.origin, self.inbound, self.unread = origin, 0, 0
         self.closed = False
         self._budget = budget
@@ -178,7 +182,7 @@ class Holder:
 
 @pytest.mark.anyio
 async def test_streams_beyond_the_bound_cost_whoever_has_most() -> None:
-    budget = Budget(Bounds(inbound_streams=20))
+    budget = LoopBudget(LoopBounds(inbound_streams=20))
     honest = Holder(budget, origin_of("198.51.100.1", "honest"))
     strangers = [Holder(budget, origin_of("192.0.2.1", f"stranger {number}")) for number in range(4)]
     for _ in range(3):
@@ -192,7 +196,7 @@ async def test_streams_beyond_the_bound_cost_whoever_has_most() -> None:
 
 @pytest.mark.anyio
 async def test_what_is_unread_beyond_the_bound_costs_whoever_has_most_the_connection() -> None:
-    budget = Budget(Bounds(unread_bytes=1000))
+    budget = LoopBudget(LoopBounds(unread_bytes=1000))
     honest = Holder(budget, origin_of("198.51.100.1", "honest"))
     strangers = [Holder(budget, origin_of("192.0.2.1", f"stranger {number}")) for number in range(4)]
     honest.reads_nothing(400)

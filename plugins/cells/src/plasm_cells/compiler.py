@@ -23,7 +23,7 @@ from .cgroups import Group, Starved
 from .channel import CellGone, Compiled, Failed, Garbage, GaveUp, Refused, one_line
 from .options import CellOptions
 from .preamble import check_preamble
-from .unprepared import Unprepared
+from .unprepared import UnpreparedModules
 from .warmparents import Starter, WarmParent
 
 _ATTEMPTS = 8
@@ -105,7 +105,7 @@ class Compiler:
         # What stays in memory was written by compile cells, and counts as theirs.
         self._memory_bytes = min(options.compile_memory_bytes, preparing_memory() // slots)
         self._group_bytes = slots * (self._memory_bytes + options.artifact_bytes) + options.held_bytes
-        self._unprepared = Unprepared(options.unprepared_seconds)
+        self._unprepared = UnpreparedModules(options.unprepared_seconds)
         self._turns: dict[Digest, _Turn] = {}
 
     def prepared(self, digest: Digest) -> bool:

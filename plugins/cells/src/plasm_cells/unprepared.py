@@ -12,7 +12,7 @@ MODULES = 256
 """As many are remembered; the one whose failure is the oldest goes first."""
 
 
-class Unprepared:
+class UnpreparedModules:
     """Remembers each for `seconds`."""
 
     def __init__(self, seconds: float) -> None:

@@ -35,8 +35,8 @@ _SPENDING_SECONDS: Final = 1.0 + LONGEST_WAIT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What a :class:`Budget` gives out."""
+class LoopBounds:
+    """What a :class:`LoopBudget` gives out."""
 
     connection_units_per_second: float = 400.0
     """For nothing, to each connection: frames of some dozens of jobs a second on streams that are kept."""
@@ -66,11 +66,11 @@ class Held(Protocol):
         """Close at once."""
 
 
-class Budget:
+class LoopBudget:
     """Of one node."""
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
-        self._bounds = bounds = bounds or Bounds()
+    def __init__(self, bounds: LoopBounds | None = None) -> None:
+        self._bounds = bounds = bounds or LoopBounds()
         self._own = Allowances(
             bounds.connection_units_per_second, bounds.connection_burst, _MOST_KEYS, trio.current_time
         )

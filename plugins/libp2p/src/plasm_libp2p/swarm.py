@@ -41,7 +41,7 @@ from plasm.drivers import AddressFilter
 from plasm.ports import AddressRefused
 from plasm.shares import Places, origin_of
 from plasm_libp2p.addresses import TcpAddress, parse, resolve
-from plasm_libp2p.budget import HANDSHAKE_UNITS, Budget
+from plasm_libp2p.budget import HANDSHAKE_UNITS, LoopBudget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.hooks import Libp2pOptions
 from plasm_libp2p.noise import NoiseSecurity, WrongPeer
@@ -86,7 +86,7 @@ class Upgrader(TransportUpgrader):
     def __init__(self, security: NoiseSecurity, log: logging.Logger) -> None:
         super().__init__({NOISE: security}, {YAMUX: YamuxConnection})
         self._log = log
-        self.budget = Budget()
+        self.budget = LoopBudget()
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         try:

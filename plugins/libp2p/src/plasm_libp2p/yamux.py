@@ -21,7 +21,7 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamErro
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from plasm.shares import Allowances, origin_of
-from plasm_libp2p.budget import PING_UNITS, SEARCH_UNITS, STREAM_UNITS, Budget
+from plasm_libp2p.budget import PING_UNITS, SEARCH_UNITS, STREAM_UNITS, LoopBudget
 from plasm_libp2p.failures import warn
 from plasm_libp2p.muxed_stream import YamuxStream
 from plasm_libp2p.noise import NoiseSession
@@ -60,12 +60,12 @@ class YamuxConnection(IMuxedConn):
     on_close: Callable[[], Awaitable[None]] | None = None
 
     def __init__(
-        self, conn: ISecureConn, peer_id: ID, log: logging.Logger | None = None, budget: Budget | None = None
+        self, conn: ISecureConn, peer_id: ID, log: logging.Logger | None = None, budget: LoopBudget | None = None
     ) -> None:
         if not isinstance(conn, NoiseSession):
             raise TypeError("only over this transport's own security")
         self.origin = origin_of(conn.get_remote_address()[0], conn.peer)
-        self._budget = budget or Budget()
+        self._budget = budget or LoopBudget()
         self._owed = 0
         """Units that were spent and not charged yet."""
         self._futile = Allowances(FUTILE_PER_SECOND, FUTILE_BURST, 1, trio.current_time)
