@@ -11,95 +11,45 @@ from typing import Any
 
 import msgspec
 
-from plasm.jobs.database import Database, Shape, open_database
+from plasm.jobs.database import Database, open_database
 from plasm.jobs.elapsed import ElapsedTime, Mark
+from plasm.jobs.jobfiles import JobFiles
 from plasm.jobs.kept import Kept, KeptEndings
-from plasm.jobs.manifest import Job
-from plasm.jobs.outputs import Output, cut, joined, table_of
-from plasm.jobs.records import (
-    OWN,
-    QUEUED,
-    RUNNING,
-    TRANSFERRING,
-    UNFINISHED,
-    Accepted,
-    Ending,
-    JournalUnusable,
-    Listed,
+from plasm.jobs.outputs import in_order
+from plasm.jobs.records import QUEUED, RUNNING, TRANSFERRING, Accepted, Ending, JournalUnusable, Listed
+from plasm.jobs.rows import (
+    ENDED,
+    INSERT,
+    IS_UNFINISHED,
+    LOST,
+    MEND,
+    NO_OUTPUTS,
+    NOT_ENDED,
+    SELECT,
+    SHAPE,
+    EndingRow,
+    accepted_of_row,
+    ended_columns,
+    ending_row,
+    origin_of_row,
 )
 from plasm.ports import PeerId
-from plasm.shares import Origin, origin_of
+from plasm.shares import Origin
 
-MEND = "bring a copy of it back, or use another --home: it holds accepted jobs and results"
-_SHAPE = Shape(
-    name="the journal",
-    # What is looked at often stands before what is large: a row is read from its start.
-    schema="""
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, client TEXT NOT NULL, network TEXT, address TEXT, stamp REAL NOT NULL DEFAULT 0,
-    state TEXT NOT NULL, held INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, accepted REAL NOT NULL,
-    finished REAL, verdict TEXT, exit_code INTEGER, reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
-    nonce BLOB NOT NULL, digest TEXT NOT NULL, module TEXT NOT NULL, module_size INTEGER NOT NULL,
-    input_size INTEGER NOT NULL, runtime TEXT NOT NULL, receipt BLOB, output_table BLOB, job BLOB NOT NULL, input BLOB,
-    outputs BLOB
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, accepted);
-CREATE TABLE IF NOT EXISTS passed (
-    only_one INTEGER PRIMARY KEY CHECK (only_one = 0), elapsed REAL NOT NULL, boot TEXT NOT NULL, uptime REAL NOT NULL
-);
-""",
-    version=2,
-    unusable=JournalUnusable,
-    mend=MEND,
-    migrations={
-        # All that ended before is as old as this moment: when it was is known by the wall clock alone.
-        1: """
-ALTER TABLE jobs ADD COLUMN network TEXT;
-ALTER TABLE jobs ADD COLUMN address TEXT;
-ALTER TABLE jobs ADD COLUMN stamp REAL NOT NULL DEFAULT 0;
-ALTER TABLE jobs ADD COLUMN reason TEXT NOT NULL DEFAULT '';
-"""
-    },
-    shrinks=True,
-)
-_IS_UNFINISHED = "state IN ('transferring', 'queued', 'running')"
 _ANY_SIZE = 2**62
 ENDED_JOBS = 100_000
 """Of jobs that have ended, however small what is kept of them is, no more than this are remembered."""
 _DELETED_ROWS = 256
 _DELETED_BYTES = 8 * 2**20
 """In one transaction: jobs that are accepted meanwhile wait for it, and what it frees is held in memory until then."""
-_INSERT = """
-INSERT INTO jobs (id, client, network, address, nonce, digest, module, module_size, input_size, runtime, accepted, job,
-    input, state, attempts, finished, verdict, exit_code, outputs, output_table, receipt, detail, reason, held, stamp)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET network = excluded.network, address = excluded.address, runtime = excluded.runtime,
-    accepted = excluded.accepted, job = excluded.job, input = excluded.input, state = excluded.state,
-    attempts = excluded.attempts, finished = excluded.finished, verdict = excluded.verdict,
-    exit_code = excluded.exit_code, outputs = excluded.outputs, output_table = excluded.output_table,
-    receipt = excluded.receipt, detail = excluded.detail, reason = excluded.reason, held = excluded.held,
-    stamp = excluded.stamp
-WHERE jobs.state IN ('failed', 'transferring') RETURNING id
-"""
-_ENDED = """
-UPDATE jobs SET state = ?, finished = ?, verdict = ?, exit_code = ?, outputs = ?, output_table = ?, receipt = ?,
-    detail = ?, reason = ?, held = ?, stamp = ?, input = NULL, job = x''
-WHERE id = ? AND state IN ('transferring', 'queued', 'running') RETURNING id
-"""
-_HELD = -2
-"""Where what :func:`_ended_columns` gives says how many bytes they hold."""
-_NOT_ENDED = (None, None, None, None, None, None, "", "", 0, 0.0)
-_SELECT = """
-SELECT id, client, nonce, job, digest, module_size, input_size, runtime, accepted, state, attempts, network, address
-FROM jobs
-"""
 
 
 class Journal:
     """Use :func:`open_journal`. What it reads or writes raises :exc:`~plasm.jobs.records.JournalUnusable`."""
 
-    def __init__(self, database: Database, kept: KeptEndings) -> None:
+    def __init__(self, database: Database, files: JobFiles, kept: KeptEndings) -> None:
         self._database = database
+        self._files = files
         self._kept = kept
         self._time = ElapsedTime()
         self._unfinished: dict[bytes, Origin] = {}
@@ -111,6 +61,8 @@ class Journal:
     async def read_kept(self) -> None:
         """Go on from what an earlier life wrote."""
 
+        await self._settle_files()
+
         def query(database: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], tuple[Any, ...] | None]:
             rows = database.execute(
                 "SELECT id, client, network, address, held, stamp, finished IS NULL FROM jobs ORDER BY stamp, finished"
@@ -121,13 +73,28 @@ class Journal:
         self._time = ElapsedTime(Mark(*mark) if mark is not None else None)
         try:
             for identity, client, network, address, held, stamp, unfinished in rows:
-                origin = _origin(client, network, address)
+                origin = origin_of_row(client, network, address)
                 if unfinished:
                     self._unfinished[bytes.fromhex(identity)] = origin
                 else:
                     self._kept.add(bytes.fromhex(identity), origin, Kept(held, stamp))
         except (ValueError, TypeError):
             raise JournalUnusable("the journal holds a job whose id cannot be read", MEND) from None
+
+    async def _settle_files(self) -> None:
+        """Remove files that no row names. Jobs whose file a power cut took have failed, and may be offered again."""
+        rows = await self._database.read(
+            lambda d: d.execute(
+                "SELECT id, finished IS NULL, IIF(finished IS NULL, input_file, output_file) AS file,"
+                " IIF(finished IS NULL, input_size, held - length(receipt)) FROM jobs WHERE file IS NOT NULL"
+            ).fetchall()
+        )
+        lost = await self._files.settle({name: size for _, _, name, size in rows})
+        for job_id, unfinished, name, _ in rows:
+            if name in lost:
+                detail = f"its {'input' if unfinished else 'output'} was lost, as in a power cut: have it run again"
+                values = (time.time(), NO_OUTPUTS, detail, self._time.now(), job_id)
+                await self._database.write(lambda d, values=values: d.execute(LOST, values))  # type: ignore[misc]
 
     def knows(self, job_id: str) -> bool:
         """Whether something is recorded under that id: what was asked for before is not run again."""
@@ -140,7 +107,7 @@ class Journal:
         return self._kept.held_bytes
 
     async def accept(self, accepted: Accepted, data: bytes | None, most_output: int | None = None) -> Ending | None:
-        """Record an accepted job, with its input as `data` where that is here; accepted once this returns ``None``.
+        """Record an accepted job, with its input as `data` where that came along; accepted once this returns ``None``.
 
         One that was accepted before and ended otherwise than ``failed`` stays as it is: its ending is returned, without
         output above `most_output` bytes.
@@ -153,7 +120,7 @@ class Journal:
         job = msgspec.msgpack.encode(accepted.job)
         try:
             ending = await self._insert(
-                accepted, (job, data, accepted.state, accepted.attempts, *_NOT_ENDED), most_output
+                accepted, (job, data, accepted.state, accepted.attempts, *NOT_ENDED), most_output
             )
         except JournalUnusable:
             if fresh:
@@ -171,14 +138,17 @@ class Journal:
         fresh = not self.knows(accepted.id)
         if fresh:
             self._unfinished[identity] = accepted.origin
-        stamp = self._time.now()
-        columns = _ended_columns(ending, stamp)
         try:
-            async with self._room(columns) as held:
-                row = (b"", None, ending.state, accepted.attempts, *columns)
-                earlier = await self._insert(accepted, row, most_output)
+            async with self._room(ending) as held, self._outputs(accepted.id, ending) as (outputs, file):
+                stamp = self._time.now()
+                columns = ended_columns(ending, outputs, file, held, stamp)
+                earlier = await self._insert(
+                    accepted, (b"", None, ending.state, accepted.attempts, *columns), most_output
+                )
                 if earlier is None:
                     self._kept.add(identity, accepted.origin, Kept(held, stamp))
+                else:
+                    await self._files.remove([file])
         except JournalUnusable:
             if fresh:
                 self._unfinished.pop(identity, None)
@@ -187,9 +157,9 @@ class Journal:
         return earlier
 
     @contextlib.asynccontextmanager
-    async def _room(self, columns: tuple[Any, ...]) -> AsyncIterator[int]:
-        """Make room for an ending, whose bytes these are, before it is written: a bound that is held later is none."""
-        held: int = columns[_HELD]
+    async def _room(self, ending: Ending) -> AsyncIterator[int]:
+        """Make room for an ending before it is written: a bound that is held later is none. How much it takes."""
+        held = ending.output_bytes + len(ending.receipt)
         self._coming_bytes += held
         self._coming += 1
         try:
@@ -198,6 +168,20 @@ class Journal:
         finally:
             self._coming_bytes -= held
             self._coming -= 1
+
+    @contextlib.asynccontextmanager
+    async def _outputs(self, job_id: str, ending: Ending) -> AsyncIterator[tuple[bytes | None, str | None]]:
+        """The outputs for a row: themselves, or a file, which goes again if the row cannot be written."""
+        parts = [content for _, content in in_order(ending.outputs)]
+        if not self._files.takes(ending.output_bytes):
+            yield b"".join(parts), None
+            return
+        file = await self._files.write(job_id, parts)
+        try:
+            yield None, file
+        except JournalUnusable:
+            await self._files.remove([file])
+            raise
 
     async def _insert(self, accepted: Accepted, how: tuple[Any, ...], most_output: int | None) -> Ending | None:
         row = (
@@ -215,20 +199,33 @@ class Journal:
             *how,
         )
 
-        def insert(database: sqlite3.Connection) -> Ending | None:
-            taken = database.execute(_INSERT, row).fetchall()
-            return None if taken else _ending(database, accepted.id, most_output)
+        most = most_output if most_output is not None else _ANY_SIZE
 
-        return await self._database.write(insert, statement=True)
+        def insert(database: sqlite3.Connection) -> EndingRow | None:
+            taken = database.execute(INSERT, row).fetchall()
+            return None if taken else ending_row(database, accepted.id, most)
+
+        found = await self._database.write(insert, statement=True)
+        return None if found is None else await self._ending_of(accepted.id, found, most)
 
     async def supplied(self, job_id: str, data: bytes | None) -> None:
-        """Everything that the job needs has arrived: it is queued."""
-        await self._database.write(
-            lambda database: database.execute(
-                "UPDATE jobs SET state = ?, input = COALESCE(?, input) WHERE id = ? AND state = ?",
-                (QUEUED, data, job_id, TRANSFERRING),
+        """Everything that the job needs has arrived, its input as `data` where that was missing: it is queued."""
+        file = None
+        if data is not None and self._files.takes(len(data)):
+            file, data = await self._files.write(job_id, [data]), None
+        try:
+            queued = await self._database.write(
+                lambda database: database.execute(
+                    "UPDATE jobs SET state = ?, input = COALESCE(?, input), input_file = ? WHERE id = ? AND state = ?"
+                    " RETURNING id",
+                    (QUEUED, data, file, job_id, TRANSFERRING),
+                ).fetchall()
             )
-        )
+        except JournalUnusable:
+            await self._files.remove([file])
+            raise
+        if not queued:
+            await self._files.remove([file])
 
     async def started(self, job_id: str) -> int:
         """The job is about to run; how many times it has been, this one included."""
@@ -256,22 +253,29 @@ class Journal:
         Room is made for it first.
         """
         identity = bytes.fromhex(job_id)
-        stamp = self._time.now()
-        columns = _ended_columns(ending, stamp)
-        async with self._room(columns) as held:
+        async with self._room(ending) as held, self._outputs(job_id, ending) as (outputs, file):
+            stamp = self._time.now()
+            columns = ended_columns(ending, outputs, file, held, stamp)
             written = await self._database.write(
-                lambda database: database.execute(_ENDED, (ending.state, *columns, job_id)).fetchall(), statement=True
+                lambda database: database.execute(ENDED, (ending.state, *columns, job_id)).fetchall(), statement=True
             )
             origin = self._unfinished.pop(identity, None)
             if written and origin is not None:
                 self._kept.add(identity, origin, Kept(held, stamp))
+        # The input is needed no more, or the outputs of an ending that came second never were.
+        await self._files.remove([written[0][0] if written else file])
 
     async def input(self, job_id: str) -> bytes:
         """The input of a job that is to run."""
         row = await self._database.read(
-            lambda d: d.execute("SELECT input FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            lambda d: d.execute("SELECT input, input_file, input_size FROM jobs WHERE id = ?", (job_id,)).fetchone()
         )
-        return bytes(row[0]) if row and row[0] is not None else b""
+        if row is None or row[1] is None:
+            return bytes(row[0]) if row and row[0] is not None else b""
+        data = await self._files.read(row[1])
+        if data is None or len(data) != row[2]:
+            raise JournalUnusable("the journal holds an input whose file is not as it was written", MEND)
+        return data
 
     async def client(self, job_id: str) -> PeerId | None:
         """Who sent the job; ``None`` where it is not known."""
@@ -282,14 +286,27 @@ class Journal:
 
     async def ending(self, job_id: str, most_output: int | None = None) -> Ending | None:
         """How a job ended; ``None`` where it has not, or is not known. Output above `most_output` bytes is left out."""
-        return await self._database.read(lambda d: _ending(d, job_id, most_output))
+        most = most_output if most_output is not None else _ANY_SIZE
+        row = await self._database.read(lambda d: ending_row(d, job_id, most))
+        return None if row is None else await self._ending_of(job_id, row, most)
+
+    async def _ending_of(self, job_id: str, row: EndingRow, most: int) -> Ending | None:
+        if row.output_file is None or (row.output_bytes or 0) > most:
+            return row.ending(row.outputs)
+        data = await self._files.read(row.output_file)
+        if data is not None:
+            return row.ending(data)
+        if await self.client(job_id) is None:
+            # Forgotten between the two.
+            return None
+        raise JournalUnusable("the journal holds outputs whose file is missing", MEND)
 
     async def unfinished(self) -> list[Accepted]:
         """Jobs that were accepted and have not ended, oldest first."""
         rows = await self._database.read(
-            lambda d: d.execute(f"{_SELECT} WHERE {_IS_UNFINISHED} ORDER BY accepted, id").fetchall()
+            lambda d: d.execute(f"{SELECT} WHERE {IS_UNFINISHED} ORDER BY accepted, id").fetchall()
         )
-        return [_accepted(row) for row in rows]
+        return [accepted_of_row(row) for row in rows]
 
     async def listed(self, most: int = 1000) -> list[Listed]:
         """The newest `most` jobs, newest first."""
@@ -336,7 +353,7 @@ class Journal:
                 identity = first()
             ids = [identity.hex() for identity in part]
             marks = ", ".join("?" * len(ids))
-            statement = f"DELETE FROM jobs WHERE id IN ({marks}) AND finished IS NOT NULL RETURNING id"  # noqa: S608
+            statement = f"DELETE FROM jobs WHERE id IN ({marks}) AND finished IS NOT NULL RETURNING id, output_file"  # noqa: S608
             try:
                 deleted = await self._database.write(
                     lambda d, statement=statement, ids=ids: d.execute(statement, ids).fetchall(),  # type: ignore[misc]
@@ -346,70 +363,9 @@ class Journal:
                 for each, (origin, kept) in part.items():
                     self._kept.add(each, origin, kept)
                 raise
+            await self._files.remove(row[1] for row in deleted)
             gone += [row[0] for row in deleted]
         return gone
-
-
-def _origin(client: str, network: str | None, address: str | None) -> Origin:
-    if network is None:
-        # Of a journal that did not record it yet.
-        return origin_of(None, client)
-    return OWN if network == OWN.network else Origin(network, address or "", client)
-
-
-def _ended_columns(ending: Ending, stamp: float) -> tuple[Any, ...]:
-    outputs = joined(ending.outputs)
-    return (
-        time.time(),
-        ending.verdict,
-        ending.exit_code,
-        outputs,
-        msgspec.msgpack.encode(table_of(ending.outputs) if ending.outputs else ()),
-        ending.receipt,
-        ending.detail,
-        ending.reason,
-        len(outputs) + len(ending.receipt),
-        stamp,
-    )
-
-
-def _ending(database: sqlite3.Connection, job_id: str, most_output: int | None) -> Ending | None:
-    most = most_output if most_output is not None else _ANY_SIZE
-    row = database.execute(
-        "SELECT state, verdict, exit_code, IIF(length(outputs) <= ?1, outputs, NULL), receipt, detail,"
-        " length(outputs), output_table, reason FROM jobs WHERE id = ?2",
-        (most, job_id),
-    ).fetchone()
-    if row is None or row[0] in UNFINISHED:
-        return None
-    return Ending(
-        state=row[0],
-        verdict=row[1],
-        exit_code=row[2],
-        outputs=_outputs(row[7], row[3]) if row[3] is not None else {},
-        receipt=row[4] or b"",
-        detail=row[5],
-        reason=row[8],
-        left_out=row[6] if (row[6] or 0) > most else 0,
-    )
-
-
-def _outputs(table: bytes, data: bytes) -> dict[str, bytes]:
-    try:
-        return cut(msgspec.msgpack.decode(table, type=tuple[Output, ...]), data)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise JournalUnusable(f"the journal holds outputs that cannot be read: {error}", MEND) from None
-
-
-def _accepted(row: tuple[Any, ...]) -> Accepted:
-    names = ("id", "client", "nonce", "job", "digest", "module_size", "input_size", "runtime", "accepted", "state")
-    values = dict(zip((*names, "attempts", "network", "address"), row, strict=True))
-    values["origin"] = _origin(values["client"], values.pop("network"), values.pop("address"))
-    try:
-        values["job"] = msgspec.msgpack.decode(values["job"], type=Job)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
-        raise JournalUnusable(f"the journal holds a job that cannot be read: {error}", MEND) from None
-    return Accepted(**values)
 
 
 @contextlib.asynccontextmanager
@@ -418,9 +374,11 @@ async def open_journal(
 ) -> AsyncIterator[Journal]:
     """The journal at `path`, made where there is none; in memory for ``None``. Raises :exc:`JournalUnusable`.
 
-    Of jobs that have ended it keeps no more than these bounds say, each time that one more ends.
+    What is too large for it stands in a folder ``job-files`` beside it. Of jobs that have ended it keeps no more than
+    these bounds say, each time that one more ends.
     """
-    async with open_database(path, _SHAPE) as database:
-        journal = Journal(database, KeptEndings(max_kept_bytes, max_ended))
+    async with open_database(path, SHAPE) as database:
+        files = JobFiles(path.with_name("job-files") if path is not None else None)
+        journal = Journal(database, files, KeptEndings(max_kept_bytes, max_ended))
         await journal.read_kept()
         yield journal

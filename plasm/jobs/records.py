@@ -70,9 +70,14 @@ class Ending:
             return self.state
         return self.verdict if self.exit_code is None else f"{self.verdict} {self.exit_code}"
 
+    @property
+    def output_bytes(self) -> int:
+        """Of the outputs that are here."""
+        return sum(map(len, self.outputs.values()))
+
     def without_much(self, most_output: int) -> Ending:
         """The same, with the outputs left out where they are larger than `most_output` bytes together."""
-        size = sum(map(len, self.outputs.values()))
+        size = self.output_bytes
         return replace(self, outputs={}, left_out=size) if size > most_output else self
 
 

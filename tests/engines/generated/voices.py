@@ -25,6 +25,11 @@ _HERE: Final = Path(__file__).parent
 _SECONDS: Final = 60.0
 """For one program, on a machine with much else to do. Each ends by itself within milliseconds."""
 
+_MOST_BATCHES: Final = 200
+"""For one process: wasmer never unmaps code that it has loaded, and the kernel bounds how much a process maps.
+
+A cell loads one module, so that no node meets that."""
+
 _PATIENCE_SECONDS: Final = 5.0
 """For a voice to end once it has nothing more to read."""
 
@@ -62,12 +67,16 @@ class Voice:
         self._kind = kind
         self._process: subprocess.Popen[bytes] | None = None
         self._path = ""
+        self._batches = 0
         self._said = bytearray()
 
     def begin(self, path: str, first: int = 0) -> None:
         """Have it run the programs of the batch in the file `path`."""
+        if self._batches >= _MOST_BATCHES:
+            self.end()
         process = self._process or self._start()
         self._path = path
+        self._batches += 1
         assert process.stdin is not None
         process.stdin.write(json.dumps({"path": path, "first": first}).encode() + b"\n")
         process.stdin.flush()
@@ -103,6 +112,7 @@ class Voice:
 
     def _start(self) -> subprocess.Popen[bytes]:
         paths = (*self._kind.paths, _source(plasm_cell))
+        self._batches = 0
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
         self._process = subprocess.Popen(
             [*self._kind.command, str(_HERE / "voice.py"), self.name],
