@@ -61,7 +61,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trust: Literal["anyone", "nobody"] | tuple[str, ...] = "nobody"
     """Whose jobs may run one after another in the same process, where a runtime's isolation is ``reused``."""
     slots: int | None = None
-    """Jobs that run at once; ``None`` for as many as there are cores."""
+    """Jobs that run at once, and one more where those of its network were short lately; ``None`` for as many as there
+    are cores."""
     compile_slots: int | None = None
     """Modules that are compiled at once, beside the jobs that run; ``None`` for half of `slots`, two at least. Not more
     than a runtime compiles at once."""

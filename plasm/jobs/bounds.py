@@ -10,6 +10,7 @@ class Bounds:
     """Sizes in bytes, times in seconds."""
 
     slots: int
+    """Jobs that run at once; one more runs beside them where those of its network were short lately."""
     memory_bytes: int
     """Of all jobs that run at once, with what their processes take beside."""
     compile_slots: int

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+
+import anyio.to_thread
 
 from plasm.jobs.manifest import digest_bytes
 from plasm.jobs.modules import read_module
@@ -31,6 +34,10 @@ from plasm.ports import (
 
 MOST_ATTEMPTS = 3
 """A job that took the node or its cell down this often is not tried again."""
+
+
+_HASHED_AT_ONCE_BYTES = 256 * 1024
+"""In the event loop, for less than a millisecond."""
 
 
 class ModuleDropped(Exception):
@@ -84,9 +91,10 @@ class Executor:
                         raise
                     attempt += 1
                     self._log.warning("job %s: attempt %d follows: %s", accepted.id, attempt, error)
-            return self._signed(accepted, runtime, _given_up(), started)
+            return await self._signed(accepted, runtime, _given_up(), started)
         except NotRunnable as error:
-            return self._signed(accepted, runtime, Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error)), started)
+            outcome = Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
+            return await self._signed(accepted, runtime, outcome, started)
         except (NotPrepared, NotStored, RuntimeFailed, StoreError) as error:
             return _failed(error)
 
@@ -108,11 +116,16 @@ class Executor:
                 outcome = Outcome(verdict=Verdict.NOT_RUNNABLE, detail=str(error))
             except (NotPrepared, RuntimeFailed, StoreError) as error:
                 return _failed(error)
-        return self._signed(accepted, runtime, outcome, started)
+        return await self._signed(accepted, runtime, outcome, started)
 
-    def _signed(self, accepted: Accepted, runtime: Runtime, outcome: Outcome, started: datetime.datetime) -> Ending:
+    async def _signed(
+        self, accepted: Accepted, runtime: Runtime, outcome: Outcome, started: datetime.datetime
+    ) -> Ending:
+        outputs = outputs_of(outcome)
+        size = sum(map(len, outputs.values()))
         try:
-            statement = make_statement(
+            make = functools.partial(
+                make_statement,
                 job=accepted.job,
                 job_digest=accepted.digest,
                 outcome=outcome,
@@ -125,6 +138,8 @@ class Executor:
                 started=started,
                 finished=datetime.datetime.now(datetime.UTC),
             )
+            # Other jobs go on while what is large is hashed.
+            statement = await anyio.to_thread.run_sync(make) if size > _HASHED_AT_ONCE_BYTES else make()
             receipt = sign_receipt(statement, self._signer, self._node)
         except ReceiptRefused as error:
             return Ending(state=FAILED, detail=f"no receipt can state what its runtime says: {error}"[:500])
@@ -132,7 +147,7 @@ class Executor:
             state=DONE,
             verdict=outcome.verdict,
             exit_code=outcome.exit_code,
-            outputs=outputs_of(outcome),
+            outputs=outputs,
             receipt=receipt,
             detail=outcome.detail[:500],
         )

@@ -63,6 +63,10 @@ class Tracked:
         await self._changed.wait()
 
 
+SHORT_SECONDS = 0.05
+"""Jobs that hold a slot for no longer are short: a node with nothing else to do runs most programs in a tenth of it."""
+
+
 @dataclass(eq=False)
 class _Needed:
     """A module that jobs need: how large they say it is, as far as that counts, and whose share it is part of."""
@@ -88,12 +92,13 @@ class JobQueue:
         self._slow_slots = slow_slots
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
-        self.used = Usage(anyio.current_time)
+        self._used = Usage(anyio.current_time)
         """Seconds for which jobs of each network ran."""
-        self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self.used.of)
+        self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self._used.of)
         self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network)
         self._compiling: dict[str, Tracked] = {}
         self._poppers: deque[anyio.Event] = deque()
+        self._short_poppers: deque[anyio.Event] = deque()
         self._compilers: deque[anyio.Event] = deque()
         self._queued: set[str] = set()
         self._waiting: set[str] = set()
@@ -167,8 +172,7 @@ class JobQueue:
         tracked.move(QUEUED, ahead=self.queued)
         self._queued.add(accepted.id)
         if self._is_ready(accepted) if ready is None else ready:
-            self._ready.push(accepted.origin, tracked)
-            _wake_one(self._poppers)
+            self._push_ready(tracked)
         else:
             self._uncompiled.push(accepted.origin, tracked)
             _wake_one(self._compilers)
@@ -177,6 +181,31 @@ class JobQueue:
         """The next job to run."""
         while (tracked := self._ready.pop()) is None:
             await _woken(self._poppers)
+        return self._popped(tracked)
+
+    async def pop_short(self) -> Tracked:
+        """The next job to run that may be expected to be short: those of its network were so lately."""
+        while (tracked := self._ready.pop(self._is_short)) is None:
+            await _woken(self._short_poppers)
+        return self._popped(tracked)
+
+    def ran(self, tracked: Tracked, seconds: float) -> None:
+        """A job held its slot for so long."""
+        self._used.add(tracked.accepted.origin.network, seconds)
+        if self._ready and self._is_short(tracked):
+            # Others of its network may wait that nobody expected to be short.
+            _wake_one(self._short_poppers)
+
+    def _is_short(self, tracked: Tracked) -> bool:
+        return self._used.each(tracked.accepted.origin.network) <= SHORT_SECONDS
+
+    def _push_ready(self, tracked: Tracked) -> None:
+        self._ready.push(tracked.accepted.origin, tracked)
+        _wake_one(self._poppers)
+        if self._is_short(tracked):
+            _wake_one(self._short_poppers)
+
+    def _popped(self, tracked: Tracked) -> Tracked:
         self._queued.remove(tracked.accepted.id)
         self._stop_waiting(tracked.accepted)
         self._tell_places()
@@ -200,8 +229,7 @@ class JobQueue:
         del self._compiling[tracked.accepted.id]
         module = _module(tracked.accepted)
         while (same := self._uncompiled.pop(lambda other: self._is_done(other, module))) is not None:
-            self._ready.push(same.accepted.origin, same)
-            _wake_one(self._poppers)
+            self._push_ready(same)
         for _ in range(len(self._uncompiled)):
             _wake_one(self._compilers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Generic, TypeVar
@@ -25,19 +26,32 @@ class Usage:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._used: OrderedDict[str, tuple[float, float, float]] = OrderedDict()
+        """Seconds and jobs, and when they were counted last."""
 
     def add(self, network: str, seconds: float) -> None:
-        """`network` held a slot for `seconds`."""
-        self._used[network] = (self.of(network) + seconds, self._now())
+        """A job of `network` held a slot for `seconds`."""
+        used, jobs = self._now_of(network)
+        self._used[network] = (used + seconds, jobs + 1, self._now())
         self._used.move_to_end(network)
         if len(self._used) > _MOST_NETWORKS:
             self._used.popitem(last=False)
 
     def of(self, network: str) -> float:
         """What `network` used lately."""
-        seconds, at = self._used.get(network, (0.0, 0.0))
-        return seconds * 0.5 ** ((self._now() - at) / _HALF_LIFE_SECONDS) if seconds else 0.0
+        return self._now_of(network)[0]
+
+    def each(self, network: str) -> float:
+        """For how long a job of `network` held its slot lately; infinite where nothing is known of it."""
+        used, jobs, _ = self._used.get(network, (0.0, 0.0, 0.0))
+        return used / jobs if jobs else math.inf
+
+    def _now_of(self, network: str) -> tuple[float, float]:
+        used, jobs, at = self._used.get(network, (0.0, 0.0, 0.0))
+        if not jobs:
+            return 0.0, 0.0
+        left = 0.5 ** ((self._now() - at) / _HALF_LIFE_SECONDS)
+        return used * left, jobs * left
 
 
 class OriginTurns(Generic[T]):

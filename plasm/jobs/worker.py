@@ -89,6 +89,7 @@ class Worker:
             unprepared=unprepared,
         )
         self._turns = anyio.Semaphore(bounds.slots, fast_acquire=True)
+        self._short_turn = anyio.Semaphore(1, fast_acquire=True)
         self._memory = RunningMemory(bounds.memory_bytes)
         self._running = 0
         self._unrecorded = 0
@@ -202,7 +203,9 @@ class Worker:
         async with anyio.create_task_group() as tasks:
             # While the end of a job is being recorded its slot has the next one.
             for _ in range(2 * self.bounds.slots):
-                tasks.start_soon(self._work)
+                tasks.start_soon(self._work, self._turns, self._queue.pop)
+            for _ in range(2):
+                tasks.start_soon(self._work, self._short_turn, self._queue.pop_short)
             for _ in range(self.bounds.compile_slots):
                 tasks.start_soon(self._compile)
             tasks.start_soon(self._sweep_regularly)
@@ -216,18 +219,18 @@ class Worker:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    async def _work(self) -> None:
+    async def _work(self, turns: anyio.Semaphore, pop: Callable[[], Awaitable[Tracked]]) -> None:
         while True:
-            await self._turns.acquire()
-            tracked = await self._queue.pop()
+            await turns.acquire()
+            tracked = await pop()
             if self.intake.closed:
                 await anyio.sleep_forever()
             if tracked.cancelled:
                 # Whoever cancelled it is recording that.
-                self._turns.release()
+                turns.release()
                 continue
             with self._recording(tracked):
-                ending = await self._in_turn(tracked)
+                ending = await self._in_turn(tracked, turns)
                 if ending is not None:
                     await self._record(tracked, ending)
 
@@ -273,15 +276,15 @@ class Worker:
         if tracked.ending is None:
             await self._endings.record(tracked, ending)
 
-    async def _in_turn(self, tracked: Tracked) -> Ending | None:
+    async def _in_turn(self, tracked: Tracked, turns: anyio.Semaphore) -> Ending | None:
         self._running += 1
         began = anyio.current_time()
         try:
             return await self._run_one(tracked)
         finally:
-            self._queue.used.add(tracked.accepted.origin.network, anyio.current_time() - began)
+            self._queue.ran(tracked, anyio.current_time() - began)
             self._running -= 1
-            self._turns.release()
+            turns.release()
 
     async def _run_one(self, tracked: Tracked) -> Ending | None:
         """Run the job; ``None`` where its module has to be compiled again first, for which it waits now."""

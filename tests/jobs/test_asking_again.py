@@ -312,8 +312,8 @@ async def test_a_book_that_cannot_be_written_costs_the_record_and_not_the_job(wo
 
 
 async def test_a_repeated_offer_of_a_job_that_is_done_is_answered_although_the_queue_is_full(world):
-    running, submitted = anyio.Event(), submission()
-    scripts = {b"runs": hangs(started=running), b"waits": hangs(), ECHO: echoes()}
+    running, beside, submitted = anyio.Event(), anyio.Event(), submission()
+    scripts = {b"runs": hangs(started=running), b"beside": hangs(started=beside), b"waits": hangs(), ECHO: echoes()}
     with anyio.fail_after(10):
         async with (
             world.node(scripts, slots=1, max_queue=1) as standing,
@@ -322,6 +322,8 @@ async def test_a_repeated_offer_of_a_job_that_is_done_is_answered_although_the_q
             first = await client.submit(submitted, name="x", report=ignore)
             await client.detach(submission(b"runs"), name="x", report=ignore)
             await running.wait()
+            await client.detach(submission(b"beside"), name="x", report=ignore)
+            await beside.wait()
             await client.detach(submission(b"waits"), name="x", report=ignore)
             with pytest.raises(NoNode, match="QueueFull"):
                 await client.submit(submission(args=["new"]), name="x", report=ignore, peers=[standing.address])

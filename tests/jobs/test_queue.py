@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from plasm.jobs.queue import JobQueue, Tracked
+from plasm.jobs.queue import SHORT_SECONDS, JobQueue, Tracked
 from plasm.jobs.records import DONE, QUEUED, TRANSFERRING, Accepted, Ending
 from plasm.ports import PeerId
 from plasm.shares import origin_of
@@ -53,6 +53,51 @@ async def test_clients_take_turns_however_many_jobs_one_of_them_sent():
     queue, _ = filled("a", "a", "a", "a", "b", "c")
     order = [(await queue.pop()).accepted.client for _ in range(6)]
     assert order == ["a", "b", "c", "a", "a", "a"]
+
+
+@pytest.mark.anyio
+async def test_only_jobs_of_a_network_whose_jobs_were_short_lately_are_expected_to_be():
+    queue, (short, long, unknown) = filled("short", "long", "unknown")
+    queue.ran(short, SHORT_SECONDS)
+    queue.ran(long, SHORT_SECONDS * 1.1)
+    assert await queue.pop_short() is short
+    with anyio.move_on_after(0) as waits:
+        await queue.pop_short()
+    assert waits.cancelled_caught
+    assert {await queue.pop(), await queue.pop()} == {long, unknown}
+
+
+@pytest.mark.anyio
+async def test_one_long_job_among_many_short_ones_does_not_make_them_long():
+    queue, (job,) = filled("a")
+    for _ in range(99):
+        queue.ran(job, 0.001)
+    queue.ran(job, 1.0)
+    assert await queue.pop_short() is job
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_a_short_job_is_woken_by_one_that_comes_and_by_one_that_turns_out_to_be():
+    queue, (ran, waits) = filled("a", "a")
+    got: list[Tracked] = []
+
+    async def take() -> None:
+        while len(got) < 2:
+            got.append(await queue.pop_short())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            assert got == []
+            queue.ran(await queue.pop(), 0.001)
+            await anyio.wait_all_tasks_blocked()
+            assert got == [waits]
+            later = tracked("a", 7)
+            queue.track(later)
+            queue.push(later)
+    assert got == [waits, later]
+    assert ran not in got
 
 
 @pytest.mark.anyio

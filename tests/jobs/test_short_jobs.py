@@ -213,3 +213,35 @@ async def test_draining_waits_for_the_answer_to_a_short_job(world, monkeypatch):
             assert order == ["sent", "drained"]
             assert isinstance(await talk.reply(), Accepted)
             assert isinstance(await talk.reply(), Result)
+
+
+async def test_a_job_of_a_client_whose_jobs_are_short_runs_beside_long_ones_that_have_all_slots(world):
+    started, release = anyio.Event(), anyio.Event()
+    with anyio.fail_after(10):
+        async with (
+            world.node({SLOW: hangs(started=started, until=release), ECHO: echoes()}, slots=1),
+            world.client() as client,
+            world.client() as other,
+        ):
+            await client.submit(submission(stdin=b"first"), name="x", report=ignore)
+            await other.detach(submission(SLOW), name="x", report=ignore)
+            await started.wait()
+            delivered = await client.submit(submission(stdin=b"second"), name="x", report=ignore)
+            assert delivered.stdout == b"second"
+            release.set()
+
+
+async def test_no_more_than_one_job_runs_beside_those_that_have_the_slots(world):
+    started = [anyio.Event() for _ in range(3)]
+    scripts = {b"slow %d" % number: hangs(started=each) for number, each in enumerate(started)}
+    with anyio.fail_after(10):
+        async with world.node({**scripts, ECHO: echoes()}, slots=1) as standing, world.client() as client:
+            await client.submit(submission(), name="x", report=ignore)
+            for module, event in zip(scripts, started[:2], strict=False):
+                await client.detach(submission(module), name="x", report=ignore)
+                await event.wait()
+            detached = await client.detach(submission(b"slow 2"), name="x", report=ignore)
+            await anyio.wait_all_tasks_blocked()
+            assert not started[2].is_set()
+            assert detached is not None
+            assert standing.node.worker.describe("x").free == 0

@@ -194,7 +194,7 @@ class World:
     ) -> AsyncIterator[Standing]:
         """A node whose modules do what `scripts` say, with an in-memory journal unless it has a `home`."""
         signer = FakeSigner(seed)
-        runtime = ScriptedRuntime(scripts if scripts is not None else {ECHO: echoes()}, slots=slots)
+        runtime = ScriptedRuntime(scripts if scripts is not None else {ECHO: echoes()}, slots=slots + 1)
         store = DictStore()
         discovery = StaticDiscovery(self.directory, signer.peer)
         async with open_memory_transport(self.network, signer) as transport:

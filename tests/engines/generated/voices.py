@@ -28,7 +28,7 @@ _SECONDS: Final = 60.0
 _MOST_BATCHES: Final = 200
 """For one process: wasmer never unmaps code that it has loaded, and the kernel bounds how much a process maps.
 
-A cell loads one module, so that no node meets that."""
+A cell loads a few modules and ends, so that no node meets that."""
 
 _PATIENCE_SECONDS: Final = 5.0
 """For a voice to end once it has nothing more to read."""

@@ -66,6 +66,9 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
     wall_seconds: Seconds
 
 
+_LEAST_AT_ONCE = 4096
+_MOST_AT_ONCE = 1 << 20
+"""Bytes, so that others of the event loop wait for no more."""
 Unsent = list[tuple[memoryview, Sequence[int]]]
 """Pieces of a frame, with the descriptors that go with them."""
 Reply = Ready | Begun | Compiled | Refused | Failed | GaveUp | Ended
@@ -138,8 +141,11 @@ class Channel:
             unsent[:1] = [(rest[sent:], ())] if sent < len(rest) else []
         return unsent
 
-    async def receive(self, most_body: int = 0) -> tuple[Reply, bytes]:
-        """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed."""
+    async def receive(self, most_body: int = 0) -> tuple[Reply, memoryview]:
+        """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed.
+
+        The body is read to where it stays: the outputs of a job may be many megabytes, and the event loop copies them.
+        """
         if not self._received:
             await anyio.wait_readable(self._socket)
         await self._fill(PREFIX.size)
@@ -147,24 +153,34 @@ class Channel:
         if header_length > MAX_REPLY_HEADER or body_length > most_body:
             raise Garbage(f"a frame of {header_length} and {body_length} bytes")
         begin = PREFIX.size + header_length
-        await self._fill(begin + body_length)
+        await self._fill(begin)
         try:
             reply = _decode(memoryview(self._received)[PREFIX.size : begin])
         except (msgspec.MsgspecError, RecursionError):
             raise Garbage("a malformed frame") from None
-        body = bytes(memoryview(self._received)[begin : begin + body_length])
-        del self._received[: begin + body_length]
+        body = memoryview(bytearray(body_length))
+        here = min(len(self._received) - begin, body_length)
+        body[:here] = memoryview(self._received)[begin : begin + here]
+        del self._received[: begin + here]
+        while here < body_length:
+            here += await self._receive_into(body[here : here + _MOST_AT_ONCE])
         return reply, body
 
     async def _fill(self, count: int) -> None:
         while len(self._received) < count:
+            piece = bytearray(max(count - len(self._received), _LEAST_AT_ONCE))
+            received = await self._receive_into(memoryview(piece))
+            self._received += memoryview(piece)[:received]
+
+    async def _receive_into(self, buffer: memoryview) -> int:
+        while True:
             try:
-                data = self._socket.recv(min(max(count - len(self._received), 4096), 1 << 20))
+                received = self._socket.recv_into(buffer)
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
                 continue
             except OSError:
                 raise CellGone from None
-            if not data:
+            if not received:
                 raise CellGone
-            self._received += data
+            return received

@@ -17,7 +17,7 @@ class CellOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     isolation: Literal["cell", "reused"] = "cell"
     """A fresh fork for each job, or, for jobs of peers whom the operator trusts, cells that go on to the next job."""
     slots: Annotated[int, Meta(ge=0, le=1024)] = 0
-    """Runs at once; 0 for as many as there are processors."""
+    """Runs at once; 0 for one more than there are processors: a node runs a short job beside those that fill them."""
     spares: Annotated[int, Meta(ge=0, le=16)] = 1
     """Cells of each slot that stand forked and locked down before they are needed."""
     user: str = "nobody"

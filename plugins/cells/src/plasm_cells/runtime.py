@@ -70,19 +70,22 @@ async def open_runtime(
     if groups is not None:
         await to_thread.run_sync(groups.sweep)
     make_group = (lambda: None) if groups is None else groups.make
-    count = options.slots or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
     named = (*machine.guards, *(() if groups is None else (f"cgroup:v{groups.version}",)))
     weaknesses = tuple(map(str, machine.weaknesses))
     tasks = anyio.create_task_group()
     starter = Starter(spec, partial(_walls, machine, spec), tasks)
-    slots = [Slot(starter, make_group, options.spares, options.start_seconds, scope.log) for _ in range(count)]
+    slots = [
+        Slot(starter, make_group, options.spares, options.start_seconds, scope.log)
+        for _ in range(options.slots or cores + 1)
+    ]
     compiler = Compiler(
         starter,
         make_group,
         held,
         folder,
         options,
-        options.compile_slots or _compile_slots(count),
+        options.compile_slots or _compile_slots(options.slots or cores),
         scope.log,
         limits_apart=spec.limits_apart,
     )
