@@ -54,7 +54,8 @@ async def test_a_spare_stands_behind_every_wall(bench: Any, monkeypatch: pytest.
         status = _status(pid)
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-        assert os.getsid(pid) == pid
+        assert os.getpgid(pid) == pid
+        assert os.getsid(pid) != os.getsid(0)
         cell = psutil.Process(pid)
         assert "PLASM_SECRET" not in cell.environ()
         assert cell.cwd() == "/"

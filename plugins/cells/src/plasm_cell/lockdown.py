@@ -37,9 +37,11 @@ CELL_SOCKET = 3
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
-_NICENESS = 5
-"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux). With less, a
-node that is busy with runs would hardly compile."""
+RUN_NICENESS = 5
+"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux): the node goes on
+however many jobs run."""
+COMPILE_NICENESS = 10
+"""A quarter again beside a run. With less, a node that is busy with runs would hardly compile."""
 
 Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
 """Functions that raise :exc:`OSError` where they fail, and their arguments."""
@@ -117,10 +119,18 @@ def prepare(parent: int) -> None:
         score.write("1000")
 
 
-def give_way() -> None:
-    """Run only on what others leave of the processors, as far as that goes: children inherit it."""
-    os.nice(_NICENESS)
-    # A long compilation is given longer turns, and interrupts nobody who wakes up.
+def give_way(niceness: int) -> None:
+    """Leave others more of the processors: children inherit it, as long as they stay in this session.
+
+    Where the kernel shares the processors between sessions (``autogroup`` in sched(7)) their niceness counts alone.
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write(str(niceness))
+
+
+def take_long_turns() -> None:
+    """As a long compilation: interrupt nobody who wakes up."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
@@ -167,7 +177,8 @@ class Door:
         made: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
             (os.dup2, (connection, CELL_SOCKET)),
             (die_with, (parent,)),
-            (os.setsid, ()),
+            # In the session of the warm parent: in one of its own each cell would be given as much as the node.
+            (os.setpgid, (0, 0)),
             (_prctl, (_PR_SET_NAME, b"plasm-cell")),
             (_prctl, (_PR_SET_NO_NEW_PRIVS, 1)),
             (_prctl, (_PR_SET_DUMPABLE, 0)),

@@ -39,7 +39,10 @@ def main(descriptor: str, parent: str, role: str, engine_name: str, compiler: st
     """Serve until the node closes the socket or ends."""
     lockdown.prepare(int(parent))
     if role == "compile":
-        lockdown.give_way()
+        lockdown.give_way(lockdown.COMPILE_NICENESS)
+        lockdown.take_long_turns()
+    else:
+        lockdown.give_way(lockdown.RUN_NICENESS)
     if int(descriptor) != CELL_SOCKET:
         # Where a cell has its own: what reads from there is made once, here.
         os.dup2(int(descriptor), CELL_SOCKET)
