@@ -38,8 +38,8 @@ MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
 RUN_NICENESS = 5
-"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux): the node goes on
-however many jobs run."""
+"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux): the node goes
+on however many jobs run."""
 COMPILE_NICENESS = 10
 """A quarter again beside a run. With less, a node that is busy with runs would hardly compile."""
 
