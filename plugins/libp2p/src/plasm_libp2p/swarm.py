@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, ISecureConn
@@ -313,6 +314,14 @@ class PhaseSwarm(Swarm):
                 await stream.reset()
 
         super().set_stream_handler(guarded)
+
+    async def _notify(self, method: str, *args: Any) -> None:
+        # One after another: none of them waits for anything, and a task for each would cost more than what it does.
+        for notifee in self.notifees:
+            try:
+                await getattr(notifee, method)(self, *args)
+            except Exception as error:
+                warn(self._log, "what is told of connections failed", error)
 
     async def shut(self) -> None:
         """Close all connections at the same time; one by one each would cost a tenth of a second."""

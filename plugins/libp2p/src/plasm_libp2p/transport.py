@@ -15,7 +15,6 @@ from libp2p.custom_types import TProtocol
 from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
-from libp2p.tools.anyio_service import background_trio_service
 
 from plasm.drivers import Scope
 from plasm.identity import peer_id
@@ -52,6 +51,7 @@ from plasm_libp2p.noise import NoiseSecurity
 from plasm_libp2p.peers import Notices, PeerBook
 from plasm_libp2p.streams import Libp2pStream
 from plasm_libp2p.swarm import PhaseSwarm, Upgrader, quiet_library
+from plasm_libp2p.tasks import background_service
 from plasm_libp2p.yamux import YamuxConnection
 
 PING_SECONDS = 3.0
@@ -270,7 +270,7 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
         raise TransportError("the signer's key is not a valid Ed25519 key")
     swarm.register_notifee(Notices(book))
     with ungrouped():
-        async with background_trio_service(swarm):
+        async with background_service(swarm):
             await swarm.event_background_nursery_created.wait()
             async with trio.open_nursery() as listening:
                 try:
