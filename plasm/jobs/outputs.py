@@ -59,7 +59,8 @@ def table_of(outputs: Mapping[str, bytes]) -> tuple[Output, ...]:
 
 def joined(outputs: Mapping[str, bytes]) -> bytes:
     """The outputs as they travel."""
-    return b"".join(content for _, content in in_order(outputs))
+    # One that is alone is not copied, large as it may be.
+    return b"".join(content for _, content in in_order(outputs) if content)
 
 
 def cut(table: Sequence[Output], data: bytes) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import anyio
 import msgspec
+from anyio import to_thread
 from plasm_cell.frames import MAX_HEADER, MAX_REPLY_HEADER, PREFIX, encode
 from plasm_cell.wasi.volume import MOST_OUT_FILES
 
@@ -66,9 +68,9 @@ class Ended(msgspec.Struct, tag_field="kind", tag="outcome", forbid_unknown_fiel
     wall_seconds: Seconds
 
 
-_LEAST_AT_ONCE = 4096
-_MOST_AT_ONCE = 1 << 20
-"""Bytes, so that others of the event loop wait for no more."""
+_AHEAD = 4096
+_IN_THE_LOOP = 256 << 10
+"""Bytes of a body that are received by the event loop itself."""
 Unsent = list[tuple[memoryview, Sequence[int]]]
 """Pieces of a frame, with the descriptors that go with them."""
 Reply = Ready | Begun | Compiled | Refused | Failed | GaveUp | Ended
@@ -141,46 +143,68 @@ class Channel:
             unsent[:1] = [(rest[sent:], ())] if sent < len(rest) else []
         return unsent
 
-    async def receive(self, most_body: int = 0) -> tuple[Reply, memoryview]:
+    async def receive(self, most_body: int = 0) -> tuple[Reply, bytes]:
         """The next frame. Raises :exc:`CellGone`, or :exc:`Garbage` for what is too long or malformed.
 
-        The body is read to where it stays: the outputs of a job may be many megabytes, and the event loop copies them.
+        Where this is cancelled the channel is of no more use.
         """
         if not self._received:
             await anyio.wait_readable(self._socket)
-        await self._fill(PREFIX.size)
+        # The end of a short run comes with its beginning; what is large is not read ahead, since it would be copied.
+        await self._fill(PREFIX.size, 0 if most_body else _AHEAD)
         header_length, body_length = PREFIX.unpack_from(self._received)
         if header_length > MAX_REPLY_HEADER or body_length > most_body:
             raise Garbage(f"a frame of {header_length} and {body_length} bytes")
-        begin = PREFIX.size + header_length
-        await self._fill(begin)
+        begin, large = PREFIX.size + header_length, body_length > _IN_THE_LOOP
+        await self._fill(begin if large else begin + body_length)
+        end = min(begin + body_length, len(self._received))
         try:
             reply = _decode(memoryview(self._received)[PREFIX.size : begin])
         except (msgspec.MsgspecError, RecursionError):
             raise Garbage("a malformed frame") from None
-        body = memoryview(bytearray(body_length))
-        here = min(len(self._received) - begin, body_length)
-        body[:here] = memoryview(self._received)[begin : begin + here]
-        del self._received[: begin + here]
-        while here < body_length:
-            here += await self._receive_into(body[here : here + _MOST_AT_ONCE])
+        body = bytes(memoryview(self._received)[begin:end])
+        del self._received[:end]
+        if len(body) < body_length:
+            rest = await self._receive_apart(body_length - len(body))
+            body = body + rest if body else rest
         return reply, body
 
-    async def _fill(self, count: int) -> None:
+    async def _fill(self, count: int, ahead: int = 0) -> None:
         while len(self._received) < count:
-            piece = bytearray(max(count - len(self._received), _LEAST_AT_ONCE))
-            received = await self._receive_into(memoryview(piece))
-            self._received += memoryview(piece)[:received]
-
-    async def _receive_into(self, buffer: memoryview) -> int:
-        while True:
             try:
-                received = self._socket.recv_into(buffer)
+                data = self._socket.recv(max(count - len(self._received), ahead))
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
                 continue
             except OSError:
                 raise CellGone from None
-            if not received:
+            if not data:
                 raise CellGone
-            return received
+            self._received += data
+
+    async def _receive_apart(self, count: int) -> bytes:
+        """So many bytes, in a thread: the event loop would do little else while a job's output of megabytes comes."""
+        try:
+            apart = self._socket.dup()
+            self._socket.setblocking(True)
+            data = await to_thread.run_sync(_receive_whole, apart, count, abandon_on_cancel=True)
+            self._socket.setblocking(False)
+        except OSError:
+            raise CellGone from None
+        except BaseException:
+            with contextlib.suppress(OSError):
+                # Which ends the thread.
+                self._socket.shutdown(socket.SHUT_RDWR)
+            raise
+        if len(data) < count:
+            raise CellGone
+        return data
+
+
+def _receive_whole(connection: socket.socket, count: int) -> bytes:
+    """Less where the other side has closed."""
+    with connection:
+        data = connection.recv(count, socket.MSG_WAITALL)
+        while 0 < len(data) < count and (more := connection.recv(count - len(data), socket.MSG_WAITALL)):
+            data += more
+        return data

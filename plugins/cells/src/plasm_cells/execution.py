@@ -91,7 +91,7 @@ class Execution:
         await self._begin()
         limits = self.invocation.limits
         started = time.perf_counter()
-        reply, body, problem = None, memoryview(b""), ""
+        reply, body, problem = None, b"", ""
         with anyio.move_on_after(limits.wall_seconds) as deadline:
             try:
                 reply, body = await self.cell.channel.receive(limits.output_bytes)
@@ -214,9 +214,7 @@ class Execution:
             dropped.append(str(loaded.popitem(last=False)[0]))
         return dropped
 
-    async def _finish(
-        self, reply: Ended, body: memoryview, files: Mapping[str, bytes], wall: float
-    ) -> tuple[Outcome, bool]:
+    async def _finish(self, reply: Ended, body: bytes, files: Mapping[str, bytes], wall: float) -> tuple[Outcome, bool]:
         # After any other end than the program's own nothing that the guest may have left behind is trusted.
         reusable = self.reuse and reply.verdict is Verdict.EXITED
         peak = self._peak
@@ -237,8 +235,8 @@ class Execution:
         outcome = Outcome(
             verdict=reply.verdict,
             exit_code=reply.exit_code,
-            stdout=bytes(body[: reply.stdout_bytes]),
-            stderr=bytes(body[reply.stdout_bytes : reply.stdout_bytes + reply.stderr_bytes]),
+            stdout=body[: reply.stdout_bytes],
+            stderr=body[reply.stdout_bytes : reply.stdout_bytes + reply.stderr_bytes],
             files=files,
             usage=usage,
             detail=one_line(reply.detail),
@@ -267,7 +265,7 @@ def _given(invocation: Invocation) -> int:
     return memory_file("given", b"".join((invocation.stdin, *invocation.inputs.values())))
 
 
-def _files(reply: Ended, body: memoryview) -> Mapping[str, bytes] | None:
+def _files(reply: Ended, body: bytes) -> Mapping[str, bytes] | None:
     """The files of `reply`; ``None`` where it is not what a cell sends."""
     sizes = [reply.stdout_bytes, reply.stderr_bytes, *(size for _, size in reply.files)]
     sound = (
@@ -284,7 +282,7 @@ def _files(reply: Ended, body: memoryview) -> Mapping[str, bytes] | None:
     if not sound:
         return None
     ends = list(itertools.accumulate(sizes))[1:]
-    return {path: bytes(body[start : start + size]) for (path, size), start in zip(reply.files, ends, strict=False)}
+    return {path: body[start : start + size] for (path, size), start in zip(reply.files, ends, strict=False)}
 
 
 def _folders(paths: Iterable[str]) -> Iterator[str]:

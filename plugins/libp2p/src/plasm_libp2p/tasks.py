@@ -13,8 +13,8 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 class FlatManager(TrioManager):
     """All tasks are roots.
 
-    py-libp2p looks through all tasks that there are for the one that starts another: with a thousand connections that is
-    much of what a new one costs.
+    py-libp2p looks through all tasks that there are for the one that starts another: with a thousand connections that
+    is much of what a new one costs.
     """
 
     def _find_parent_task(self, trio_task: trio.lowlevel.Task) -> None:
