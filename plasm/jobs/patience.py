@@ -25,11 +25,18 @@ class Patience:
     place_seconds: float = 1.0
     """After this a node that has not answered yet gives its place to the next one, and is waited for beside it."""
     places: int = 64
-    """Nodes that are asked at once what they are; a connection costs some milliseconds of CPU at either end."""
+    """Nodes that are asked at once what they are."""
+    places_at_once: int = 16
+    """Of these are asked without a pause."""
+    pause_seconds: float = 0.01
+    """Before each further one: a connection costs some milliseconds of CPU at either end, and the first that answers
+    should not have to wait for those of all others."""
     most_waited_for: int = 256
     """Nodes that were asked and have not answered, those that gave their places away included."""
     head_start_seconds: float = 0.3
-    """Once some node has answered, the preferred one among all that were found is waited for so much longer."""
+    """Once some node has answered, the preferred one among all that were found is waited for so much longer at most."""
+    least_head_start_seconds: float = 0.05
+    """At least; in between twice as long as the first answer took, since who takes longer than that is far away."""
     give_up_seconds: float = 2.0
     """For a node to hear that nobody waits for its job any longer: two round trips on a connection that is up."""
     look_again_seconds: float = 20.0
@@ -37,3 +44,7 @@ class Patience:
     announces itself within some seconds."""
     follow_seconds: float = 5.0
     """The same where the job can still go to the next node."""
+
+    def head_start(self, first_seconds: float) -> float:
+        """How long the preferred node is waited for, once another one has answered within `first_seconds`."""
+        return min(max(2 * first_seconds, self.least_head_start_seconds), self.head_start_seconds)

@@ -103,20 +103,20 @@ class Candidates:
         self._changed.set()
 
     async def _choose(self) -> Found:
-        since: float | None = None
+        began = anyio.current_time()
+        until: float | None = None
         while True:
             self._changed = anyio.Event()
             ordered = await self._order()
             ready = [found for found in ordered if found.peer in self._answered]
             now = anyio.current_time()
-            if ready and since is None:
-                since = now
-            if ready and since is not None:
-                over = now >= since + self._patience.head_start_seconds
+            if ready and until is None:
+                until = now + self._patience.head_start(now - began)
+            if ready and until is not None:
+                over = now >= until
                 if over or ordered[0].peer in self._answered:
                     return self._answered.pop((ready if over else ordered)[0].peer)
-            until = None if since is None else since + self._patience.head_start_seconds - now
-            with anyio.move_on_after(until):
+            with anyio.move_on_after(None if until is None else until - now):
                 await self._changed.wait()
 
     async def _order(self) -> list[Found]:

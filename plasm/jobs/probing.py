@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -35,6 +36,8 @@ class Probes:
         self._since: dict[PeerId, float] = {}
         self._networks: Counter[str] = Counter()
         self._changed = anyio.Event()
+        self._last = -math.inf
+        """When somebody was asked last."""
 
     @property
     def unanswered(self) -> list[Found]:
@@ -77,7 +80,7 @@ class Probes:
                 await self._room()
                 found = self._next()
                 self._asked[found.peer] = found
-                self._since[found.peer] = anyio.current_time()
+                self._last = self._since[found.peer] = anyio.current_time()
                 self._networks.update(networks_named(found.addresses))
                 tasks.start_soon(self._one, found)
 
@@ -94,10 +97,14 @@ class Probes:
             now = anyio.current_time()
             held = sorted(since for since in self._since.values() if now - since < self._patience.place_seconds)
             room = len(self._asked) < self._patience.most_waited_for and self._eligible()
-            if room and len(held) < self._patience.places:
+            place = len(held) < self._patience.places
+            pause = self._last + self._patience.pause_seconds - now
+            if room and place and (len(held) < self._patience.places_at_once or pause <= 0):
                 await anyio.lowlevel.checkpoint()
                 return
-            until = held[0] + self._patience.place_seconds - now if room else None
+            until = None
+            if room:
+                until = pause if place else held[0] + self._patience.place_seconds - now
             with anyio.move_on_after(until):
                 await self._changed.wait()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import AsyncExitStack
 
 import anyio
@@ -154,6 +155,31 @@ async def test_no_more_nodes_are_waited_for_than_that():
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert len(asked) == 5
+
+
+async def test_beyond_the_first_few_nodes_are_asked_with_a_pause_before_each():
+    asked = []
+
+    async def ask(found: Found) -> None:
+        asked.append(anyio.current_time())
+        await anyio.sleep_forever()
+
+    probes = Probes(ask, Patience(places_at_once=3, pause_seconds=0.02))
+    for seed in range(1, 7):
+        probes.put(found_at(seed, f"/ip4/192.0.2.{seed}/tcp/1"))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(probes.run)
+            while len(asked) < 6:  # noqa: ASYNC110 - what is waited for has no event of its own
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked[2:])]
+    assert min(pauses) >= 0.019
+
+
+def test_the_head_start_is_twice_what_the_first_answer_took_within_bounds():
+    patience = Patience(head_start_seconds=0.3, least_head_start_seconds=0.05)
+    assert [patience.head_start(seconds) for seconds in (0.0, 0.02, 0.1, 0.15, 5.0)] == [0.05, 0.05, 0.2, 0.3, 0.3]
 
 
 async def test_a_crowd_that_waits_pushes_out_its_own_and_nobody_else():

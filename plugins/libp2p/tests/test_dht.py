@@ -175,6 +175,29 @@ async def test_more_providers_than_py_libp2p_keeps_are_kept(net: Any) -> None:
         assert len(dht._records) <= 64 + 256
 
 
+async def test_a_provider_that_is_connected_comes_before_those_that_are_not(net: Any) -> None:
+    from libp2p.crypto.ed25519 import create_new_key_pair
+    from libp2p.peer.id import ID
+
+    from plasm.shares import origin_of
+
+    key = record_key(TOPIC.key)
+    async with nodes(net) as network:
+        bootstrap = await network.add()
+        records = network.dhts[bootstrap.peer]._records
+        await net.eventually(lambda: records.providers(key))
+        for number in range(20):
+            peer = ID.from_pubkey(create_new_key_pair().public_key)
+            records.add(key, peer, [parse(f"/ip4/127.0.{number}.1/tcp/1")], origin_of(f"127.0.{number}.1", str(peer)))
+        for _ in range(3):
+            async with net.node(bootstrap.addresses, ()) as (_, client), anyio.create_task_group() as tasks:
+                send, receive = anyio.create_memory_object_stream[Found](100)
+                tasks.start_soon(client.find, TOPIC, send)
+                with anyio.fail_after(10):
+                    assert (await receive.receive()).peer == bootstrap.peer
+                tasks.cancel_scope.cancel()
+
+
 async def test_a_peer_that_does_not_serve_this_dht_is_not_kept(net: Any) -> None:
     async with net.node() as (server, dht), net.transport() as stranger, net.node(server.addresses) as (friend, _):
         stranger.host.set_stream_handler("/ipfs/kad/1.0.0", net.echo)

@@ -42,6 +42,8 @@ WITHDRAW = "/phase/dht-withdraw/1"
 WITHDRAW_SECONDS = 2.0
 LONGEST_KEY = 64
 FIRST_PAUSE_SECONDS = 0.1
+SETTLE_SECONDS = 0.005
+"""For peers that come at the same time to be asked together."""
 PAUSE_GROWTH = 1.3
 RETRY_SECONDS = 1.0
 """Between announcements that nobody took."""
@@ -157,6 +159,9 @@ class Dht:
                 results[peer] = Found(peer, usable, "dht")
                 fresh.set()
 
+        def connected(peer: PeerId) -> bool:
+            return self._transport.swarm.live(ID.from_string(peer)) is not None
+
         async def look() -> None:
             pause = FIRST_PAUSE_SECONDS
             while True:
@@ -166,8 +171,9 @@ class Dht:
                 await self._lookup.providers(key, provider)
                 with trio.move_on_after(pause):
                     await self._news.wait()
-                    # Whoever announces is still telling others; and a burst of news is one reason to look.
-                    await trio.sleep(FIRST_PAUSE_SECONDS)
+                    # Whoever announces is still telling others; and a burst of news is one reason to look. But nobody
+                    # who has found nothing yet waits for that, as when the first peer came into the table.
+                    await trio.sleep(FIRST_PAUSE_SECONDS if sent else SETTLE_SECONDS)
                 pause = min(pause * PAUSE_GROWTH, self._options.lookup_seconds)
 
         with ungrouped():
@@ -177,7 +183,10 @@ class Dht:
                     await fresh.wait()
                     fresh = trio.Event()
                     while results:
-                        await found.send(results.pop(next(iter(results))))
+                        # Who is connected can be asked at once; all others have to be dialed.
+                        for peer in sorted(results, key=connected, reverse=True):
+                            if (one := results.pop(peer, None)) is not None:
+                                await found.send(one)
 
     def _usable(self, address: str) -> bool:
         try:
