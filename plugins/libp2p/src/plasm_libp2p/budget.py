@@ -23,7 +23,7 @@ STREAM_UNITS: Final = 150
 """A stream that is opened, negotiated and closed again."""
 RESET_UNITS: Final = 200
 """A stream that a peer opened and that ended by a reset: what it said was read, refused and told."""
-HANDSHAKE_UNITS: Final = 200
+HANDSHAKE_UNITS: Final = 400
 """Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
 SEARCH_UNITS: Final = 300
 """Finding out who holds most."""
@@ -38,12 +38,12 @@ _SPENDING_SECONDS: Final = 1.0 + LONGEST_WAIT_SECONDS
 class LoopBounds:
     """What a :class:`LoopBudget` gives out."""
 
-    connection_units_per_second: float = 400.0
-    """For nothing, to each connection: frames of some dozens of jobs a second on streams that are kept."""
-    connection_burst: float = 4000.0
-    units_per_second: float = 50_000.0
-    """That all networks have together beyond that: some 300 streams a second, each good for any number of jobs."""
-    network_burst: float = 20_000.0
+    connection_units_per_second: float = 100.0
+    """For nothing, to each connection: frames of ten jobs a second on streams that are kept."""
+    connection_burst: float = 1000.0
+    units_per_second: float = 100_000.0
+    """That all networks have together beyond that: some 600 streams a second, each good for any number of jobs."""
+    network_burst: float = 10_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""
     unread_bytes: int = 256 * 2**20
