@@ -154,7 +154,9 @@ class Shares:
         path = origin.path
         for length in range(len(path)):
             parent, part = path[:length], path[length]
-            ranking = self._rankings.setdefault(parent, _Ranking())
+            ranking = self._rankings.get(parent)
+            if ranking is None:
+                ranking = self._rankings[parent] = _Ranking()
             ranking.set(part, ranking.amounts.get(part, 0) + amount)
             if not ranking.amounts:
                 del self._rankings[parent]

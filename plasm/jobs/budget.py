@@ -37,8 +37,9 @@ class Budget:
         self._waiting.append(turn)
         self._give()
         try:
-            with anyio.fail_after(seconds):
-                await turn.come.wait()
+            if not turn.come.is_set():
+                with anyio.fail_after(seconds):
+                    await turn.come.wait()
             yield
         finally:
             if turn.come.is_set():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from plasm.jobs.rows import (
     MEND,
     NO_OUTPUTS,
     NOT_ENDED,
+    OUTPUT_FILE,
     SELECT,
     SHAPE,
     EndingRow,
@@ -35,6 +36,8 @@ from plasm.jobs.rows import (
 )
 from plasm.ports import PeerId
 from plasm.shares import Origin
+
+T = TypeVar("T")
 
 _ANY_SIZE = 2**62
 ENDED_JOBS = 100_000
@@ -138,50 +141,54 @@ class Journal:
         fresh = not self.knows(accepted.id)
         if fresh:
             self._unfinished[identity] = accepted.origin
+
+        async def write(columns: tuple[Any, ...]) -> tuple[Ending | None, str | None]:
+            earlier = await self._insert(accepted, (b"", None, ending.state, accepted.attempts, *columns), most_output)
+            file: str | None = columns[OUTPUT_FILE]
+            return earlier, None if earlier is None else file
+
         try:
-            async with self._room(ending) as held, self._outputs(accepted.id, ending) as (outputs, file):
-                stamp = self._time.now()
-                columns = ended_columns(ending, outputs, file, held, stamp)
-                earlier = await self._insert(
-                    accepted, (b"", None, ending.state, accepted.attempts, *columns), most_output
-                )
-                if earlier is None:
-                    self._kept.add(identity, accepted.origin, Kept(held, stamp))
-                else:
-                    await self._files.remove([file])
+            earlier, kept = await self._write_ending(accepted.id, ending, write)
         except JournalUnusable:
             if fresh:
                 self._unfinished.pop(identity, None)
             raise
+        if earlier is None:
+            self._kept.add(identity, accepted.origin, kept)
         self._unfinished.pop(identity, None)
         return earlier
 
-    @contextlib.asynccontextmanager
-    async def _room(self, ending: Ending) -> AsyncIterator[int]:
-        """Make room for an ending before it is written: a bound that is held later is none. How much it takes."""
+    async def _write_ending(
+        self, job_id: str, ending: Ending, write: Callable[[tuple[Any, ...]], Awaitable[tuple[T, str | None]]]
+    ) -> tuple[T, Kept]:
+        """Make room for an ending and write it: a bound that is held later is none.
+
+        `write` gets the columns of the row; it returns its own result, and a file that no row needs any longer.
+        """
         held = ending.output_bytes + len(ending.receipt)
         self._coming_bytes += held
         self._coming += 1
+        outputs, file = None, None
         try:
-            await self._forget(self._above)
-            yield held
+            if self._above() is not None:
+                await self._forget(self._above)
+            parts = [content for _, content in in_order(ending.outputs)]
+            if self._files.takes(ending.output_bytes):
+                file = await self._files.write(job_id, parts)
+            else:
+                outputs = b"".join(parts)
+            stamp = self._time.now()
+            try:
+                result, needless = await write(ended_columns(ending, outputs, file, held, stamp))
+            except JournalUnusable:
+                await self._files.remove([file])
+                raise
+            if needless is not None:
+                await self._files.remove([needless])
         finally:
             self._coming_bytes -= held
             self._coming -= 1
-
-    @contextlib.asynccontextmanager
-    async def _outputs(self, job_id: str, ending: Ending) -> AsyncIterator[tuple[bytes | None, str | None]]:
-        """The outputs for a row: themselves, or a file, which goes again if the row cannot be written."""
-        parts = [content for _, content in in_order(ending.outputs)]
-        if not self._files.takes(ending.output_bytes):
-            yield b"".join(parts), None
-            return
-        file = await self._files.write(job_id, parts)
-        try:
-            yield None, file
-        except JournalUnusable:
-            await self._files.remove([file])
-            raise
+        return result, Kept(held, stamp)
 
     async def _insert(self, accepted: Accepted, how: tuple[Any, ...], most_output: int | None) -> Ending | None:
         row = (
@@ -253,17 +260,19 @@ class Journal:
         Room is made for it first.
         """
         identity = bytes.fromhex(job_id)
-        async with self._room(ending) as held, self._outputs(job_id, ending) as (outputs, file):
-            stamp = self._time.now()
-            columns = ended_columns(ending, outputs, file, held, stamp)
-            written = await self._database.write(
+
+        async def write(columns: tuple[Any, ...]) -> tuple[bool, str | None]:
+            rows = await self._database.write(
                 lambda database: database.execute(ENDED, (ending.state, *columns, job_id)).fetchall(), statement=True
             )
-            origin = self._unfinished.pop(identity, None)
-            if written and origin is not None:
-                self._kept.add(identity, origin, Kept(held, stamp))
-        # The input is needed no more, or the outputs of an ending that came second never were.
-        await self._files.remove([written[0][0] if written else file])
+            # The input is needed no more, or the outputs of an ending that came second never were.
+            file: str | None = rows[0][0] if rows else columns[OUTPUT_FILE]
+            return bool(rows), file
+
+        written, kept = await self._write_ending(job_id, ending, write)
+        origin = self._unfinished.pop(identity, None)
+        if written and origin is not None:
+            self._kept.add(identity, origin, kept)
 
     async def input(self, job_id: str) -> bytes:
         """The input of a job that is to run."""

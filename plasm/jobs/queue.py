@@ -201,11 +201,15 @@ class JobQueue:
 
     def _push_ready(self, tracked: Tracked) -> None:
         self._ready.push(tracked.accepted.origin, tracked)
-        _wake_one(self._poppers)
-        if self._is_short(tracked):
+        if self._poppers:
+            _wake_one(self._poppers)
+        elif self._is_short(tracked):
             _wake_one(self._short_poppers)
 
     def _popped(self, tracked: Tracked) -> Tracked:
+        if self._ready:
+            # Whoever was woken for a short job may have taken another one.
+            _wake_one(self._short_poppers)
         self._queued.remove(tracked.accepted.id)
         self._stop_waiting(tracked.accepted)
         self._tell_places()

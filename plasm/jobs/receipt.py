@@ -266,7 +266,9 @@ def sign_receipt(statement: Statement, signer: Signer, node: PeerId) -> bytes:
         payload = _encode_statement(statement)
     except (TypeError, ValueError):
         raise ReceiptRefused("the statement cannot be written as JSON in UTF-8") from None
-    _read_statement(payload, node)
+    if _decode_statement(payload) != statement:
+        raise ReceiptRefused("the statement reads otherwise than it was made")
+    _check_consistency(statement, node)
     receipt = sign_payload(payload, signer, node)
     _check_size(receipt)
     return receipt
@@ -310,14 +312,18 @@ def verify_receipt(envelope: bytes, node: PeerId) -> Statement:
 
 def _read_statement(payload: bytes, node: PeerId) -> Statement:
     """The one reader of statements. Raises :exc:`ReceiptRefused`."""
-    try:
-        statement = _statements.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ReceiptRefused(f"the statement is not a receipt's: {one_line(str(error))}") from None
+    statement = _decode_statement(payload)
     if _encode_statement(statement) != payload:
         raise ReceiptRefused("the statement is not in canonical form")
     _check_consistency(statement, node)
     return statement
+
+
+def _decode_statement(payload: bytes) -> Statement:
+    try:
+        return _statements.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ReceiptRefused(f"the statement is not a receipt's: {one_line(str(error))}") from None
 
 
 @lru_cache(maxsize=256)

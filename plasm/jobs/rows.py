@@ -81,6 +81,8 @@ SELECT id, client, nonce, job, digest, module_size, input_size, runtime, accepte
 FROM jobs
 """
 NOT_ENDED = (None, None, None, None, None, None, None, "", "", 0, 0.0)
+OUTPUT_FILE = 4
+"""Where the columns of :func:`ended_columns` name the file of the outputs."""
 NO_OUTPUTS = msgspec.msgpack.encode(())
 
 

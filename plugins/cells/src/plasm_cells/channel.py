@@ -187,7 +187,9 @@ class Channel:
         try:
             apart = self._socket.dup()
             self._socket.setblocking(True)
-            data = await to_thread.run_sync(_receive_whole, apart, count, abandon_on_cancel=True)
+            # A thread of its own: cells that send slowly keep those that others share from nobody.
+            one = anyio.CapacityLimiter(1)
+            data = await to_thread.run_sync(_receive_whole, apart, count, abandon_on_cancel=True, limiter=one)
             self._socket.setblocking(False)
         except OSError:
             raise CellGone from None
