@@ -209,6 +209,18 @@ async def test_what_cannot_count_itself_is_counted_by_the_engine(bench: Any, wha
     assert outcome.usage.fuel == limited.usage.fuel > 0
 
 
+@pytest.mark.parametrize("segment", ['(data (i32.const 65535) "ab")', "(table 1 funcref) (elem (i32.const 1) $f)"])
+@pytest.mark.anyio
+async def test_a_program_that_traps_before_it_begins_has_used_no_fuel(bench: Any, segment: str) -> None:
+    module = bytes(wasmtime.wat2wasm(f'(module (memory (export "memory") 1) {segment} (func $f (export "_start")))'))
+    async with bench.open(slots=1) as runtime:
+        free = await bench.run(runtime, module)
+        limited = await bench.run(runtime, module, fuel=PLENTY)
+    assert free.verdict is limited.verdict is Verdict.TRAPPED
+    assert free.trap == limited.trap
+    assert free.usage.fuel == limited.usage.fuel == 0
+
+
 @pytest.mark.anyio
 async def test_a_module_that_ran_without_a_limit_is_held_to_one(bench: Any) -> None:
     async with bench.open(slots=1) as runtime:

@@ -205,6 +205,9 @@ class WasmtimeMachine:
         """What the run has burned of `fuel`; ``None`` where that is not counted."""
         lib = self._lib
         if program.counted == BY_ENGINE:
+            if not instantiated and not program.starts:
+                # It trapped before any of its code ran, and the fuel for that was not set yet.
+                return 0
             lib.wasmtime_context_get_fuel(context, self._fuel_reference)
             return min(fuel - self._fuel.value, _MOST_FUEL)
         if program.counted != BY_COUNTER:
