@@ -77,6 +77,14 @@ class Located(Protocol):
         """The textual IP address at the other end of the connection, as the operating system gives it."""
 
 
+@runtime_checkable
+class Charging(Protocol):
+    """Optional for a stream: its peer can be made to wait for the time of the event loop that it takes."""
+
+    async def charge(self, units: int) -> None:
+        """Wait for as long as `units` cost, each some microseconds of the event loop; others run meanwhile."""
+
+
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import anyio
+import anyio.lowlevel
 
 from plasm.errors import one_line
 from plasm.faultlog import FaultLog
@@ -40,7 +41,7 @@ from plasm.jobs.outputs import joined, table_of
 from plasm.jobs.queue import Tracked
 from plasm.jobs.records import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.worker import Worker
-from plasm.ports import Located, PeerId, StoreError, Stream, StreamBroken
+from plasm.ports import Charging, Located, PeerId, StoreError, Stream, StreamBroken
 from plasm.shares import Origin, Shares, has_room, origin_of
 
 IDLE_SECONDS = 120
@@ -59,6 +60,9 @@ RESULTS_BYTES_UNSHARED = 64 * 2**20
 """Up to this anyone has results sent; beyond it networks share evenly."""
 TURN_SECONDS = 20
 """How long a result waits for its part of that: less than the silence after which a client gives up."""
+REQUEST_UNITS = 20
+BYTES_OF_UNIT = 256
+"""What a request costs its peer, in the units of :class:`~plasm.ports.Charging`: so many, and one for so many bytes."""
 STREAMS_PER_PEER = 32
 STREAMS = 512
 """Up to as many anyone may open; beyond that networks share them evenly."""
@@ -138,8 +142,11 @@ class Responder:
                     body = await reader.receive()
             if body is None:
                 return
+            request = decode_request(body)
+            # One piece of data holds thousands of them.
+            await _charge(stream, REQUEST_UNITS + len(body) // BYTES_OF_UNIT)
             try:
-                await self._answer(stream, origin, reader, decode_request(body))
+                await self._answer(stream, origin, reader, request)
             except JournalUnusable as error:
                 self._faults.add("this node", "its journal cannot be used", error, level=logging.ERROR)
                 await self._send(stream, Failed(reason="NodeFailed", detail="the node cannot write its journal"))
@@ -215,7 +222,7 @@ class Responder:
         """Whether all has arrived that the job needs. A stream that brings it again takes over from an earlier one."""
         if tracked.transfer is not None and tracked.state == TRANSFERRING and not tracked.supplied:
             tracked.transfer.cancel()
-        transfer = _Transfer(reader, offer, needs)
+        transfer = _Transfer(stream, reader, offer, needs)
         problem: StoreError | None = None
         with anyio.CancelScope() as scope:
             tracked.transfer = scope
@@ -321,10 +328,19 @@ def _result(identity: str, ending: Ending, data: bytes) -> Result:
     )
 
 
+async def _charge(stream: Stream, units: int) -> None:
+    """Have the peer wait for what it costs, and let others run."""
+    if isinstance(stream, Charging):
+        await stream.charge(units)
+    else:
+        await anyio.lowlevel.checkpoint()
+
+
 class _Transfer:
     """What a client is to send after its offer was accepted."""
 
-    def __init__(self, reader: FrameReader, offer: Offer, needs: tuple[str, ...]) -> None:
+    def __init__(self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...]) -> None:
+        self._stream = stream
         self._reader = reader
         self._left = 0
         if "module" in needs:
@@ -340,6 +356,8 @@ class _Transfer:
         message = decode_request(body)
         if not isinstance(message, Piece) or not 0 < len(message.data) <= most:
             raise ProtocolViolation("a piece of the transfer was due")
+        # One piece may be a single byte.
+        await _charge(self._stream, 1)
         self._left -= len(message.data)
         return message.data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from plasm.jobs.manifest import (
     MAX_ARGUMENTS,
     MAX_TEXT_BYTES,
+    InputFile,
     InvalidJob,
     Job,
     Manifest,
@@ -217,3 +219,37 @@ def test_the_result_digest_covers_verdict_exit_code_and_outputs():
 def test_text_that_is_not_unicode_has_no_canonical_form():
     with pytest.raises(ValueError):
         canonical_json({"a": "\ud800"})
+
+
+def test_deep_paths_of_input_files_take_no_more_memory_than_they_have_bytes():
+    deep = job(
+        inputs=tuple(
+            InputFile(path=f"{number:03d}/" + "a/" * 505 + "a", digest=sha256(b""), size=0) for number in range(250)
+        )
+    )
+    tracemalloc.start()
+    try:
+        deep.check()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # All paths together have a quarter of a megabyte; their folders, each written out, sixty times that.
+    assert most < 4_000_000
+
+
+@pytest.mark.parametrize(
+    ("paths", "refused"),
+    [
+        (["a", "a-b", "a/b"], True),
+        (["a/b", "a/b/c/d"], True),
+        (["a-b", "a/b", "a0"], False),
+        (["a/b", "a/b-c", "a/bc"], False),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_is_found_whatever_sorts_between_them(paths, refused):
+    beside = job(inputs=input_files(dict.fromkeys(paths, b"")))
+    if refused:
+        with pytest.raises(InvalidJob, match="another one needs a folder"):
+            beside.check()
+    else:
+        beside.check()

@@ -29,8 +29,21 @@ from plasm_libp2p.yamux import YamuxConnection
 from plasm.host import architecture
 from plasm.identity import peer_of_address
 from plasm.jobs.framing import FrameReader
-from plasm.jobs.manifest import Job, Manifest, sha256
-from plasm.jobs.messages import PROTOCOL, Accepted, Failed, Offer, Progress, Rejected, decode_reply, encode, send_pieces
+from plasm.jobs.manifest import InputFile, Job, Manifest, sha256
+from plasm.jobs.messages import (
+    PROTOCOL,
+    Accepted,
+    Cancel,
+    Describe,
+    Failed,
+    Fetch,
+    Offer,
+    Progress,
+    Rejected,
+    decode_reply,
+    encode,
+    send_pieces,
+)
 from plasm.ports import CapabilityTopic, PortError, Stream
 from tests.soak.siege.bombs import bomb
 from tests.soak.siege.strangers import ADDRESSES, address_of, connect, stranger
@@ -221,8 +234,51 @@ async def noise(attack: Attack) -> None:
     await _from_each(attack, one, 1)
 
 
+async def requests(attack: Attack) -> None:
+    """Ask on streams that are kept for what costs little to ask: hundreds of requests in one piece, again and again."""
+    peer = peer_of_address(attack.node)
+
+    async def one(attack: Attack, source: str) -> None:
+        async with _connected(attack, source) as (transport, _), trio.open_nursery() as nursery:
+            for batch, count in _requests():
+                nursery.start_soon(ask, transport, batch, count)
+
+    async def ask(transport: Libp2p, batch: bytes, count: int) -> None:
+        stream = await transport.open_stream(peer, [], PROTOCOL)
+
+        async def listen() -> None:
+            while await stream.receive(65536):
+                pass
+            raise ConnectionError("the node ended the stream")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            while True:
+                await stream.send(batch)
+                attack.done["requests"] += count
+
+    await _from_each(attack, one, 1)
+
+
+def _requests() -> list[tuple[bytes, int]]:
+    """Descriptions, jobs of nobody, offers that ask for too much, and one whose paths are deep; with how many each."""
+    many = Job(manifest=Manifest(module_hash=sha256(b"m"), memory_mb=32768))
+    rejected = Offer(job=many, digest=many.digest(), nonce=bytes(16), module_size=1)
+    files = tuple(
+        InputFile(path=f"{number:04d}/" + "a/" * 505 + "a", digest=sha256(b""), size=0) for number in range(500)
+    )
+    deep = Job(manifest=Manifest(module_hash=sha256(b"m")), inputs=files)
+    return [
+        (encode(Describe()) * _BATCH, _BATCH),
+        (b"".join(encode(Fetch(job_id=secrets.token_hex(16))) for _ in range(_BATCH)), _BATCH),
+        (b"".join(encode(Cancel(job_id=secrets.token_hex(16))) for _ in range(_BATCH)), _BATCH),
+        (encode(rejected) * (_BATCH // 4), _BATCH // 4),
+        (encode(Offer(job=deep, digest=sha256(b""), nonce=bytes(16), module_size=1)), 1),
+    ]
+
+
 KINDS: dict[str, Kind] = {
-    kind.__name__: kind for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise)
+    kind.__name__: kind for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests)
 }
 
 

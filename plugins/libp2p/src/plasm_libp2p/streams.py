@@ -10,7 +10,7 @@ from plasm.ports import PeerId, StreamBroken
 from plasm_libp2p.muxed_stream import YamuxStream
 
 if TYPE_CHECKING:
-    from plasm.ports import Located, Stream
+    from plasm.ports import Charging, Located, Stream
 
 
 class Libp2pStream:
@@ -61,3 +61,4 @@ class Libp2pStream:
 if TYPE_CHECKING:
     _: type[Stream] = Libp2pStream
     _located: type[Located] = Libp2pStream
+    _charging: type[Charging] = Libp2pStream
