@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from plasm.cli.files import write_whole
 from plasm.cli.jobfiles import write_outputs
 from plasm.cli.terminal import write_output
+from plasm.errors import PlasmError
 from plasm.exitcodes import exit_code
 from plasm.jobs.conversation import Delivered
 from plasm.jobs.manifest import sha256
@@ -30,6 +32,29 @@ _SENTENCES = {
 }
 
 
+class Places:
+    """The places that a result is written to, one after another: what one of them does not take the others still get.
+
+    A run may have taken an hour, and nothing else has what came of it.
+    """
+
+    def __init__(self) -> None:
+        self._failures: list[PlasmError] = []
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """What fails in the block is raised by :meth:`check`."""
+        try:
+            yield
+        except PlasmError as error:
+            self._failures.append(error)
+
+    def check(self) -> None:
+        """Raises :exc:`~plasm.errors.PlasmError` where a place took nothing."""
+        if self._failures:
+            raise PlasmError("; ".join(error.message for error in self._failures), self._failures[0].mend)
+
+
 def finish(
     *,
     outputs: Mapping[str, bytes],
@@ -38,10 +63,16 @@ def finish(
     own: int | None,
     detail: str,
     quiet: bool = False,
+    places: Places | None = None,
 ) -> NoReturn:
-    """Write what the program wrote, its files into `out`, say how it ended if not by itself, and exit as it did."""
+    """Write what the program wrote, its files into `out`, say how it ended if not by itself, and exit as it did.
+
+    Raises :exc:`~plasm.errors.PlasmError`, once all that can be is written, where one of the `places` took nothing.
+    """
+    places = places or Places()
     stdout, stderr = outputs[STDOUT], outputs[STDERR]
-    keep_files(files_of(outputs), out, quiet=quiet)
+    with places.one():
+        keep_files(files_of(outputs), out, quiet=quiet)
     sys.stdout.flush()
     write_output(sys.stdout.buffer, stdout)
     write_output(sys.stderr.buffer, stderr)
@@ -51,6 +82,7 @@ def finish(
         if stderr and not stderr.endswith(b"\n"):
             print(file=sys.stderr)
         print(f"plasm: {_SENTENCES[verdict]}{f' ({detail})' if detail else ''}", file=sys.stderr)
+    places.check()
     raise SystemExit(exit_code(verdict, own))
 
 
@@ -75,13 +107,23 @@ def _some(paths: Sequence[str]) -> str:
 
 
 def finish_delivered(
-    delivered: Delivered, *, receipt: Path | None, out: Path | None, as_json: bool, quiet: bool = False
+    delivered: Delivered,
+    *,
+    receipt: Path | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool = False,
+    places: Places | None = None,
 ) -> NoReturn:
     """The same for a verified result, whose receipt is written to `receipt` first."""
+    places = places or Places()
     if receipt is not None:
-        write_whole(receipt, delivered.receipt + b"\n")
+        with places.one():
+            write_whole(receipt, delivered.receipt + b"\n")
     predicate = delivered.statement.predicate
     if as_json:
+        # One document on stdout: the result, or what failed.
+        places.check()
         keep_files(delivered.files, out, quiet=True)
         print(json.dumps(as_document(delivered)))
         raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))
@@ -92,6 +134,7 @@ def finish_delivered(
         own=predicate.exit_code,
         detail=delivered.detail,
         quiet=quiet,
+        places=places,
     )
 
 

@@ -19,7 +19,7 @@ from plasm.checking.quorum import GivenNodes, Nodes, NoQuorum, Replicated, repli
 from plasm.checking.spotcheck import submit_checked
 from plasm.cli.context import Context
 from plasm.cli.files import write_whole
-from plasm.cli.outcome import as_document, finish_delivered
+from plasm.cli.outcome import Places, as_document, finish_delivered
 from plasm.cli.progress import Progress
 from plasm.cli.session import ELSEWHERE, with_jobs
 from plasm.exitcodes import exit_code
@@ -93,10 +93,13 @@ def finish_replicated(
     context: Context, replicated: Replicated, *, receipt: Path | None, out: Path | None, as_json: bool, quiet: bool
 ) -> NoReturn:
     """Show the result that was agreed on, as that of a single node, and on stderr who agreed and who did not."""
-    kept = keep_evidence(context.plan(ELSEWHERE).home, replicated.evidence)
+    places, kept = Places(), []
+    with places.one():
+        kept = keep_evidence(context.plan(ELSEWHERE).home, replicated.evidence)
     _say(replicated, kept, quiet=quiet)
     if not as_json:
-        finish_delivered(replicated.result, receipt=receipt, out=out, as_json=False, quiet=quiet)
+        finish_delivered(replicated.result, receipt=receipt, out=out, as_json=False, quiet=quiet, places=places)
+    places.check()
     if receipt is not None:
         write_whole(receipt, replicated.result.receipt + b"\n")
     document = as_document(replicated.result) | {

@@ -10,8 +10,10 @@ from typing import BinaryIO, Final
 
 from plasm.errors import printable
 
-_OURS: Final = re.compile(r"^(?=(?:\x1b\[[0-9;]{0,32}m|\s)*(?:plasmd?|phase-[a-z]+):)", re.MULTILINE | re.IGNORECASE)
-"""Lines that read as if we had written them."""
+_OURS: Final = re.compile(
+    r"^(?=(?:\x1b\[[0-9;]{0,32}m|[^\S\n])*+(?:plasmd?|phase-[a-z]+):)", re.MULTILINE | re.IGNORECASE
+)
+"""Lines that read as if we had written them; what stands before that on the lines above is not looked at again."""
 _KEPT: Final = re.compile(r"(\x1b\[[0-9;]{0,32}m|[\n\t])")
 """Line ends, tabs, and what sets colours and nothing else (ECMA-48, SGR)."""
 _RESET: Final = "\x1b[0m"

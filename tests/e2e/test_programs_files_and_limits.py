@@ -65,6 +65,25 @@ def test_an_input_is_changed_for_the_program_alone(cli: Cli, wasm: WASM, tmp_pat
     assert (tmp_path / "out/made").read_bytes() == b"!"
 
 
+@pytest.mark.parametrize("option", ["--out", "--receipt"])
+def test_what_one_place_does_not_take_the_others_still_get(
+    cli: Cli, sender: Cli, worker: RunningNode, wasm: WASM, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    (tmp_path / "in").write_bytes(b"? what")
+    places = {"--out": tmp_path / "out", "--receipt": tmp_path / "receipt"} | {option: tmp_path / "file" / "below"}
+    written = [part for place in places.items() for part in place]
+    done = sender("submit", "--peer", worker.address, *written, wasm("devices"))
+    assert (done.returncode, len(done.stdout)) == (125, 64), done.stderr
+    assert b"file/below cannot be written" in done.stderr
+    done = sender(
+        "submit", "--peer", worker.address, "--input", f"data/in={tmp_path / 'in'}", *written, wasm("scratch")
+    )
+    assert done.returncode == 125, done.stderr
+    assert (tmp_path / "out" / "in").exists() == (option != "--out")
+    assert (tmp_path / "receipt").exists() == (option != "--receipt")
+
+
 def test_on_ones_own_machine_memory_alone_bounds_the_output(cli: Cli, wasm: WASM) -> None:
     done = cli("run", wasm(MEGABYTES))
     assert (done.returncode, len(done.stdout), done.stderr) == (0, 20 << 20, b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import time
 
 import pytest
 from hypothesis import given
@@ -59,3 +60,11 @@ def test_a_pipe_gets_the_very_bytes_and_a_terminal_does_not() -> None:
     with os.fdopen(master, "rb") as reading, os.fdopen(slave, "wb") as terminal:
         write_output(terminal, written)
         assert os.read(reading.fileno(), 100) == rb"\x1b[2Jplasm: x\x00\xff"
+
+
+@pytest.mark.parametrize("line", [b"\n", b" \n", b"\x1b[m\n", b"plasm", b" " * 100])
+def test_a_megabyte_of_anything_is_shown_at_once(line: bytes) -> None:
+    began = time.process_time()
+    for_terminal(line * (1_000_000 // len(line)))
+    # Looking again at all lines above takes hours for this.
+    assert time.process_time() - began < 10

@@ -15,7 +15,18 @@ from tests.bench.processes import Child, child, home, node
 from tests.soak.siege.honest import JOB_SECONDS, WAYS
 from tests.soak.siege.processor_group import NoGroups, ProcessorGroup, processor_group
 
-KINDS = ("connections", "handshakes", "frames", "silence", "records", "outputs", "noise", "requests", "bombs", "everything")
+KINDS = (
+    "connections",
+    "handshakes",
+    "frames",
+    "silence",
+    "records",
+    "outputs",
+    "noise",
+    "requests",
+    "bombs",
+    "everything",
+)
 """The bombs late: what they leave behind is compiled for minutes, and would stand in the way of the other attackers."""
 CORES = 0.5
 """The attackers share the machine with the node and the honest client, and are not to win by that."""
