@@ -63,6 +63,8 @@ TURN_SECONDS = 20
 REQUEST_UNITS = 20
 BYTES_OF_UNIT = 256
 """What a request costs its peer, in the units of :class:`~plasm.ports.Charging`: so many, and one for so many bytes."""
+SENT_BYTES_OF_UNIT = 2048
+"""What is sent costs less than what has to be decoded; a few bytes ask for all of a result again."""
 STREAMS_PER_PEER = 32
 STREAMS = 512
 """Up to as many anyone may open; beyond that networks share them evenly."""
@@ -293,6 +295,8 @@ class Responder:
         if not ending.left_out:
             await self._send_result(stream, identity, ending)
             return
+        # Before its turn: nobody waits for what one peer owes.
+        await _charge(stream, ending.left_out // SENT_BYTES_OF_UNIT)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._results.part(origin, ending.left_out, TURN_SECONDS))
@@ -314,8 +318,11 @@ class Responder:
                 await send_pieces(stream, data, PIECE_SECONDS)
 
     async def _send(self, stream: Stream, *messages: Message) -> None:
+        answer = b"".join(map(encode, messages))
         with anyio.fail_after(SEND_SECONDS):
-            await stream.send(b"".join(map(encode, messages)))
+            await stream.send(answer)
+        if units := len(answer) // SENT_BYTES_OF_UNIT:
+            await _charge(stream, units)
 
 
 def _result(identity: str, ending: Ending, data: bytes) -> Result:

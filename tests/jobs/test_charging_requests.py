@@ -10,8 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from plasm.jobs.messages import Describe, Fetch, encode
-from plasm.jobs.responder import BYTES_OF_UNIT, REQUEST_UNITS, Responder
-from tests.jobs.world import offer_for, submission
+from plasm.jobs.responder import BYTES_OF_UNIT, REQUEST_UNITS, SENT_BYTES_OF_UNIT, Responder
+from tests.jobs.world import ignore, offer_for, submission
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +46,18 @@ async def test_each_request_of_one_piece_is_charged(world):
     async with world.node() as standing:
         await Responder(standing.node.worker, "plasm", logging.getLogger("test")).handle(stream)
     assert stream.charged == [REQUEST_UNITS] * len(asked)
+
+
+@pytest.mark.parametrize("size", [50_000, 200_000])
+async def test_a_result_that_is_asked_for_again_costs_by_its_size(world, size):
+    async with world.node() as standing, world.client() as client:
+        job = submission(stdin=b"a" * size)
+        delivered = await client.submit(job, name="x", report=ignore, peers=[standing.address])
+        assert len(delivered.stdout) >= size
+        stream = ChargingStream(encode(Fetch(job_id=delivered.job_id)) * 3)
+        stream.peer = client.peer
+        await Responder(standing.node.worker, "plasm", logging.getLogger("test")).handle(stream)
+    assert len([units for units in stream.charged if units >= size // SENT_BYTES_OF_UNIT]) == 3
 
 
 async def test_a_large_request_costs_more_than_a_small_one(world):

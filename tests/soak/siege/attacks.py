@@ -29,7 +29,7 @@ from plasm_libp2p.yamux import YamuxConnection
 from plasm.host import architecture
 from plasm.identity import peer_of_address
 from plasm.jobs.framing import FrameReader
-from plasm.jobs.manifest import InputFile, Job, Manifest, sha256
+from plasm.jobs.manifest import InputFile, Job, Manifest, job_id, sha256
 from plasm.jobs.messages import (
     PROTOCOL,
     Accepted,
@@ -277,8 +277,34 @@ def _requests() -> list[tuple[bytes, int]]:
     ]
 
 
+async def results(attack: Attack) -> None:
+    """Ask for a result of 16 MiB again and again, a few bytes each time, and read a little of what comes."""
+    module = bytes(wasmtime.wat2wasm(_WRITES_16_MIB))
+    job = Job(manifest=Manifest(module_hash=sha256(module), timeout_seconds=5))
+    offer = Offer(job=job, digest=job.digest(), nonce=secrets.token_bytes(16), module_size=len(module))
+    peer = peer_of_address(attack.node)
+
+    async def one(attack: Attack, source: str) -> None:
+        async with _connected(attack, source) as (transport, _):
+            await _job(attack, transport, module, timeout_seconds=5, offer=offer)
+            again = encode(Fetch(job_id=job_id(transport.peer, offer.nonce, offer.job.digest())))
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(ask, transport, again)
+
+    async def ask(transport: Libp2p, again: bytes) -> None:
+        stream = await transport.open_stream(peer, [], PROTOCOL)
+        await stream.send(again * 16)
+        while part := await stream.receive(65536):
+            attack.done["bytes of results"] += len(part)
+            await trio.sleep(0.01)
+        raise ConnectionError("the node ended the stream")
+
+    await _from_each(attack, one, 1)
+
+
 KINDS: dict[str, Kind] = {
-    kind.__name__: kind for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests)
+    kind.__name__: kind for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results)
 }
 
 
@@ -327,10 +353,11 @@ async def _announce(attack: Attack, transport: Libp2p, source: str, addresses: S
         stream.leave()
 
 
-async def _job(attack: Attack, transport: Libp2p, module: bytes, timeout_seconds: int) -> None:
+async def _job(attack: Attack, transport: Libp2p, module: bytes, timeout_seconds: int, offer: Offer | None = None) -> None:
     """Offer a job, bring its module if the node wants it, and leave when it has ended."""
     job = Job(manifest=Manifest(module_hash=sha256(module), timeout_seconds=timeout_seconds))
-    offer = Offer(job=job, digest=job.digest(), nonce=secrets.token_bytes(16), module_size=len(module))
+    if offer is None:
+        offer = Offer(job=job, digest=job.digest(), nonce=secrets.token_bytes(16), module_size=len(module))
     stream = await transport.open_stream(peer_of_address(attack.node), [], PROTOCOL)
     try:
         with trio.fail_after(_JOB_SECONDS):

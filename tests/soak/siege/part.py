@@ -24,6 +24,7 @@ KINDS = (
     "outputs",
     "noise",
     "requests",
+    "results",
     "bombs",
     "everything",
 )
