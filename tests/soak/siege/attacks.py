@@ -304,7 +304,8 @@ async def results(attack: Attack) -> None:
 
 
 KINDS: dict[str, Kind] = {
-    kind.__name__: kind for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results)
+    kind.__name__: kind
+    for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results)
 }
 
 
@@ -353,7 +354,9 @@ async def _announce(attack: Attack, transport: Libp2p, source: str, addresses: S
         stream.leave()
 
 
-async def _job(attack: Attack, transport: Libp2p, module: bytes, timeout_seconds: int, offer: Offer | None = None) -> None:
+async def _job(
+    attack: Attack, transport: Libp2p, module: bytes, timeout_seconds: int, offer: Offer | None = None
+) -> None:
     """Offer a job, bring its module if the node wants it, and leave when it has ended."""
     job = Job(manifest=Manifest(module_hash=sha256(module), timeout_seconds=timeout_seconds))
     if offer is None:
