@@ -95,8 +95,12 @@ class JobQueue:
         self._used = Usage(anyio.current_time)
         """Seconds for which jobs of each network ran."""
         self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self._used.of)
-        self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network)
+        self._compiled_for = Usage(anyio.current_time)
+        """The same for compiling modules."""
+        self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network, self._compiled_for.of)
         self._compiling: dict[str, Tracked] = {}
+        self._since: dict[str, float] = {}
+        """When compiling for those jobs began."""
         self._poppers: deque[anyio.Event] = deque()
         self._short_poppers: deque[anyio.Event] = deque()
         self._compilers: deque[anyio.Event] = deque()
@@ -225,12 +229,15 @@ class JobQueue:
             await _woken(self._compilers)
         self._queued.remove(tracked.accepted.id)
         self._compiling[tracked.accepted.id] = tracked
+        self._since[tracked.accepted.id] = anyio.current_time()
         self._tell_places()
         return tracked
 
     def compiled(self, tracked: Tracked) -> None:
         """What :meth:`pop_uncompiled` gave is compiled, or will not be: jobs of the same module go on with that."""
         del self._compiling[tracked.accepted.id]
+        took = anyio.current_time() - self._since.pop(tracked.accepted.id)
+        self._compiled_for.add(tracked.accepted.origin.network, took)
         module = _module(tracked.accepted)
         while (same := self._uncompiled.pop(lambda other: self._is_done(other, module))) is not None:
             self._push_ready(same)

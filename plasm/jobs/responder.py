@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 import anyio.lowlevel
@@ -41,7 +41,7 @@ from plasm.jobs.outputs import joined, table_of
 from plasm.jobs.queue import Tracked
 from plasm.jobs.records import CANCELLED, DONE, TRANSFERRING, Ending, JournalUnusable
 from plasm.jobs.worker import Worker
-from plasm.ports import Charging, Located, PeerId, StoreError, Stream, StreamBroken
+from plasm.ports import Located, PeerId, StoreError, Stream, StreamBroken
 from plasm.shares import Origin, Shares, has_room, origin_of
 
 IDLE_SECONDS = 120
@@ -337,10 +337,9 @@ def _result(identity: str, ending: Ending, data: bytes) -> Result:
 
 async def _charge(stream: Stream, units: int) -> None:
     """Have the peer wait for what it costs, and let others run."""
-    if isinstance(stream, Charging):
-        await stream.charge(units)
-    else:
-        await anyio.lowlevel.checkpoint()
+    # To ask a protocol that may be checked at runtime costs more than to charge.
+    charge: Callable[[int], Awaitable[None]] | None = getattr(stream, "charge", None)
+    await (charge(units) if charge is not None else anyio.lowlevel.checkpoint())
 
 
 class _Transfer:

@@ -140,7 +140,8 @@ class Worker:
         tracked = self._queue.get(identity)
         if tracked is not None:
             return tracked if tracked.accepted.client == client else None
-        if await self._journal.client(identity) != client:
+        # What nobody asked for here costs no query.
+        if not self._journal.knows(identity) or await self._journal.client(identity) != client:
             return None
         return await self._journal.ending(identity, INLINE_BYTES)
 

@@ -101,6 +101,26 @@ async def test_who_waits_for_a_short_job_is_woken_by_one_that_comes_and_by_one_t
 
 
 @pytest.mark.anyio
+async def test_whoever_had_others_compile_least_has_its_module_compiled_next(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("plasm.jobs.queue.anyio.current_time", lambda: now)
+    queue = JobQueue(lambda accepted: False)
+    for number, name in enumerate(("greedy", "other")):
+        job = tracked(name, number)
+        queue.track(job)
+        queue.push(job)
+        assert await queue.pop_uncompiled() is job
+        now += 5.0 if name == "greedy" else 0.1
+        queue.forget(job)
+        queue.compiled(job)
+    for number, name in enumerate(("greedy", "other"), 2):
+        job = tracked(name, number)
+        queue.track(job)
+        queue.push(job)
+    assert (await queue.pop_uncompiled()).accepted.client == "other"
+
+
+@pytest.mark.anyio
 async def test_the_jobs_of_one_client_run_in_the_order_of_their_arrival():
     queue, jobs = filled("a", "a", "a")
     assert [await queue.pop() for _ in range(3)] == jobs

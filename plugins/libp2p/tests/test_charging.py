@@ -16,6 +16,7 @@ from plasm_libp2p import yamux
 from plasm_libp2p.budget import HANDSHAKE_UNITS, RESET_UNITS, LoopBounds, LoopBudget
 from plasm_libp2p.identification import AGENT, read_description
 from plasm_libp2p.negotiation import MOST_PROPOSALS
+from plasm_libp2p.noise import MOST_AT_ONCE
 
 from plasm.ports import Stream
 from plasm.shares import Origin, origin_of
@@ -77,6 +78,29 @@ async def test_others_run_between_the_frames_of_one_connection(net: Any) -> None
         connection.session.send_nowait(credits(0) * 5000)
         await net.eventually(lambda: sum(worked_off) >= 4000)
         assert max(worked_off) <= 2 * yamux.BATCH_UNITS
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", [b"", b"\0"], ids=["nothing", "a byte of a header"])
+async def test_messages_with_less_in_them_than_a_frame_are_charged_as_frames(net: Any, content: bytes) -> None:
+    async with net.echoing() as server, net.transport(()) as client:
+        connection = await connected(client, server)
+        await net.eventually(lambda: server.swarm.live(client.host.get_id()) is not None)
+        theirs = server.swarm.live(client.host.get_id())
+        worked_off: list[int] = []
+        charge = theirs.charge
+
+        async def counted(units: int = 0) -> None:
+            worked_off.append(units + theirs._owed)
+            await charge(units)
+
+        theirs.charge = counted
+        session = connection.session
+        # Headers of frames that are of no use, a byte at a time, or nothing at all.
+        parts = [content] * 1200
+        session.wire.send_nowait(b"".join(map(session._seal, parts)))
+        await net.eventually(lambda: sum(worked_off) >= 1000)
+        assert max(worked_off) <= MOST_AT_ONCE + yamux.BATCH_UNITS
 
 
 @pytest.mark.anyio

@@ -138,6 +138,25 @@ async def _flood(attack: Attack, source: str) -> None:
                 return
 
 
+async def fragments(attack: Attack) -> None:
+    """Flood proven connections with messages of the encrypted channel that hold nothing, or one byte."""
+
+    async def one(attack: Attack, source: str) -> None:
+        async with _connected(attack, source) as (_, connection):
+            session = connection.session
+            for content in itertools.cycle([b""] * 11 + [_FRAME.pack(0, 2, 1, 0, 1)]):
+                parts = [content[at : at + 1] for at in range(len(content))] or [b""] * _BATCH
+                session.wire.send_nowait(b"".join(map(session._seal, parts)))
+                attack.done["fragments"] += len(parts)
+                await connection.uncongested()
+                if connection.is_closed:
+                    attack.done["cut off"] += 1
+                    await trio.sleep(_PAUSE_SECONDS)
+                    return
+
+    await _from_each(attack, one, 1)
+
+
 def _batches() -> list[tuple[bytes, int]]:
     """Pings, streams that are begun and reset, credit for nothing, single bytes; and how many frames each has."""
     numbers = range(100001, 100001 + 2 * _BATCH, 2)
@@ -305,7 +324,7 @@ async def results(attack: Attack) -> None:
 
 KINDS: dict[str, Kind] = {
     kind.__name__: kind
-    for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results)
+    for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results, fragments)
 }
 
 

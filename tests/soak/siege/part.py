@@ -19,6 +19,7 @@ KINDS = (
     "connections",
     "handshakes",
     "frames",
+    "fragments",
     "silence",
     "records",
     "outputs",

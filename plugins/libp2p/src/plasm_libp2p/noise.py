@@ -30,6 +30,11 @@ from plasm_libp2p.wire import WireConnection
 
 _ANSWERED = re.compile(r"remote_peer_id_from_pubkey=([1-9A-HJ-NP-Za-km-z]{1,64})")
 LARGEST_PLAINTEXT = 65535 - 16
+SMALLEST_PLAINTEXT = 12
+"""The head of a Yamux frame: less is the rest of something larger, or sent to keep this side busy."""
+MOST_AT_ONCE = 256
+"""Messages that are decrypted before others may run."""
+_SMALLEST_MESSAGE = 2 + SMALLEST_PLAINTEXT + 16
 
 
 class NoiseSession(ISecureConn):
@@ -47,23 +52,27 @@ class NoiseSession(ISecureConn):
         self.peer = peer
         self.is_initiator = wire.is_initiator
         self.received = bytearray()
+        self.undersized = 0
+        """Messages with less in them than :data:`SMALLEST_PLAINTEXT`, until whoever reads has charged them."""
 
     async def fill(self) -> None:
-        """Wait for at least one more message and append it. Raises :exc:`ConnectionClosedError`."""
+        """Wait for one more message at least, and append what is in it. Raises :exc:`ConnectionClosedError`."""
         sealed = self.wire.received
         while len(sealed) < 2 or len(sealed) < 2 + (sealed[0] << 8 | sealed[1]):
             await self.wire.fill()
-        start, end = 0, len(sealed)
+        start, end, count = 0, len(sealed), 0
         try:
             with memoryview(sealed) as view:
-                while end - start >= 2:
+                while end - start >= 2 and count < MOST_AT_ONCE:
                     stop = start + 2 + (view[start] << 8 | view[start + 1])
                     if stop > end:
                         break
                     nonce = b"\0\0\0\0" + self._taken.to_bytes(8, "little")
                     self.received += self._decrypt(nonce, view[start + 2 : stop], None)
                     self._taken += 1
+                    self.undersized += stop - start < _SMALLEST_MESSAGE
                     start = stop
+                    count += 1
         except (InvalidTag, ValueError):
             raise ConnectionClosedError("a message was not from this peer", transport="tcp") from None
         del sealed[:start]

@@ -317,7 +317,7 @@ class YamuxConnection(IMuxedConn):
         received = session.received
         while not self.is_closed:
             while len(received) < _HEADER.size:
-                await session.fill()
+                await self._fill()
             self._heard = trio.current_time()
             version, kind, flags, identifier, value = _HEADER.unpack_from(received)
             size = value if kind == DATA else 0
@@ -325,7 +325,7 @@ class YamuxConnection(IMuxedConn):
                 return self._refuse()
             del received[: _HEADER.size]
             while len(received) < size:
-                await session.fill()
+                await self._fill()
             if size < PAYING_BYTES:
                 self._owed += 1
             if kind == PING:
@@ -339,6 +339,12 @@ class YamuxConnection(IMuxedConn):
             if self._owed >= BATCH_UNITS:
                 await self.charge()
         return None
+
+    async def _fill(self) -> None:
+        await self.session.fill()
+        self._owed, self.session.undersized = self._owed + self.session.undersized, 0
+        if self._owed >= BATCH_UNITS:
+            await self.charge()
 
     def _refuse(self) -> None:
         self.send_control(GO_AWAY, 0, 0, PROTOCOL_ERROR)
