@@ -22,6 +22,8 @@ class KeptEndings:
         self._max_bytes = max_bytes
         self._max_endings = max_endings
         self._origins: dict[bytes, Origin] = {}
+        self._alike: dict[Origin, Origin] = {}
+        """One for all that are equal: each job brings one of its own, which would be most of what is held for it."""
         self._endings: dict[Origin, dict[bytes, Kept]] = {}
         self._bytes = Shares()
         self._number = Shares()
@@ -42,6 +44,7 @@ class KeptEndings:
         """A job of `origin` has ended last."""
         if identity in self._origins:
             self.remove(identity)
+        origin = self._alike.setdefault(origin, origin)
         self._origins[identity] = origin
         self._endings.setdefault(origin, {})[identity] = kept
         self._count(origin, 1, kept.held)
@@ -52,7 +55,7 @@ class KeptEndings:
         endings = self._endings[origin]
         kept = endings.pop(identity)
         if not endings:
-            del self._endings[origin]
+            del self._endings[origin], self._alike[origin]
         self._count(origin, -1, -kept.held)
         return origin, kept
 
