@@ -93,9 +93,10 @@ class _Ranking:
         self._parts: dict[int, dict[str, None]] = {}
         self._most = 0
 
-    def set(self, part: str, amount: int) -> None:
-        """`part` holds `amount` now; with 0 it is gone."""
+    def change(self, part: str, by: int) -> None:
+        """`part` holds so much more, or less; with nothing left it is gone."""
         before = self.amounts.pop(part, 0)
+        amount = before + by
         if before:
             equals = self._parts[before]
             del equals[part]
@@ -151,15 +152,14 @@ class Shares:
         if not amount:
             return
         self._total += amount
-        path = origin.path
-        for length in range(len(path)):
-            parent, part = path[:length], path[length]
-            ranking = self._rankings.get(parent)
+        rankings, (network, address, peer) = self._rankings, origin.path
+        for parent, part in (((), network), ((network,), address), ((network, address), peer)):
+            ranking = rankings.get(parent)
             if ranking is None:
-                ranking = self._rankings[parent] = _Ranking()
-            ranking.set(part, ranking.amounts.get(part, 0) + amount)
+                ranking = rankings[parent] = _Ranking()
+            ranking.change(part, amount)
             if not ranking.amounts:
-                del self._rankings[parent]
+                del rankings[parent]
 
     def greediest(self, chance: random.Random | None = None) -> Origin | None:
         """Who gives way first: the identity that holds most, at the address that holds most, in the network that does.
