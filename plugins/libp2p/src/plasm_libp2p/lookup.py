@@ -7,7 +7,10 @@ records that it holds itself, and reports what it found only when the slowest pe
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import trio
@@ -20,11 +23,11 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from plasm.identity import InvalidIdentity, base58_encode, parse_peer_id
 from plasm.ports import AddressRefused, PeerId, TransportError
+from plasm.shares import networks_named
 from plasm_libp2p.addresses import TcpAddress
 from plasm_libp2p.kademlia import CLOSEST, KAD, PhaseTable, read_addresses
 from plasm_libp2p.transport import Libp2p
 
-AT_ONCE = 8
 ASK_SECONDS = 4.0
 """For one peer, dialing included. A lookup goes on with the others meanwhile."""
 LOOKUP_SECONDS = 15.0
@@ -32,6 +35,19 @@ LARGEST_ANSWER = 512 * 1024
 MOST_NAMED = 300
 """Peers of one answer that are looked at."""
 MOST_CANDIDATES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupPatience:
+    """How many peers one lookup asks at once, and how long, in seconds, a silent one keeps others from being asked."""
+
+    at_once: int = 8
+    """Peers that are asked and may still answer in time."""
+    place_seconds: float = 0.5
+    """After this a peer that has not answered gives its place to the next one, and is waited for beside it."""
+    most_waited_for: int = 64
+    """Peers that were asked and have not answered, those that gave their places away included."""
+
 
 Provider = Callable[[PeerId, tuple[str, ...]], None]
 
@@ -41,7 +57,8 @@ def record_key(topic_key: str) -> bytes:
     return b"\x12\x20" + hashlib.sha256(topic_key.encode()).digest()
 
 
-def _distance(peer: ID, key: bytes) -> int:
+def distance(peer: ID, key: bytes) -> int:
+    """How far `peer` is from `key`; the specification's XOR of their SHA-256."""
     mine, theirs = hashlib.sha256(peer.to_bytes()).digest(), hashlib.sha256(key).digest()
     return int.from_bytes(mine, "big") ^ int.from_bytes(theirs, "big")
 
@@ -61,9 +78,10 @@ def read_peers(peers: Iterable[Message.Peer]) -> list[tuple[PeerId, tuple[str, .
 class Lookup:
     """Lookups of one node."""
 
-    def __init__(self, transport: Libp2p, table: PhaseTable) -> None:
+    def __init__(self, transport: Libp2p, table: PhaseTable, patience: LookupPatience | None = None) -> None:
         self._transport = transport
         self._table = table
+        self._patience = patience or LookupPatience()
 
     async def ask(self, peer: ID, addresses: Sequence[str], message: Message) -> Message:
         """The answer of `peer`. Raises :exc:`TransportError`."""
@@ -128,10 +146,17 @@ class Lookup:
         }
         asked: set[ID] = set()
         failed: set[ID] = set()
+        since: dict[ID, float] = {}  # of those that have not answered yet: when they were asked
         progress = trio.Event()
 
-        def next_peer() -> ID | None:
-            best = sorted((peer for peer in candidates if peer not in failed), key=lambda peer: _distance(peer, key))
+        def next_peer(late: set[ID]) -> ID | None:
+            silent = Counter(network for peer in late | failed for network in networks_named(candidates[peer]))
+
+            def rank(peer: ID) -> tuple[int, int]:
+                blamed = max(silent[network] for network in networks_named(candidates[peer])) if silent else 0
+                return blamed, distance(peer, key)
+
+            best = sorted((peer for peer in candidates if peer not in failed and peer not in late), key=rank)
             return next((peer for peer in best[:CLOSEST] if peer not in asked), None)
 
         async def ask_one(peer: ID) -> None:
@@ -147,26 +172,31 @@ class Lookup:
                 if self._transport.swarm.live(peer) is None:
                     self._table.remove_peer(peer)
             finally:
-                limit.release()
+                del since[peer]
                 progress.set()
 
-        limit = trio.Semaphore(AT_ONCE)
         with trio.move_on_after(LOOKUP_SECONDS):
             async with trio.open_nursery() as nursery:
                 while True:
-                    await limit.acquire()
-                    peer = next_peer()
-                    if peer is not None:
-                        asked.add(peer)
-                        nursery.start_soon(ask_one, peer)
-                        continue
-                    limit.release()
-                    if limit.value == AT_ONCE:
-                        break
                     progress = trio.Event()
-                    await progress.wait()
-        answered = [peer for peer in asked if peer not in failed]
-        return sorted(answered, key=lambda peer: _distance(peer, key))[:CLOSEST]
+                    now = trio.current_time()
+                    late = {peer for peer, begin in since.items() if now - begin >= self._patience.place_seconds}
+                    timely = [begin for peer, begin in since.items() if peer not in late]
+                    peer = next_peer(late)
+                    if peer is None and not since:
+                        break
+                    room = len(timely) < self._patience.at_once and len(since) < self._patience.most_waited_for
+                    if peer is not None and room:
+                        asked.add(peer)
+                        since[peer] = now
+                        nursery.start_soon(ask_one, peer)
+                        await trio.lowlevel.checkpoint()
+                        continue
+                    # A place that is given away has others asked: those that waited for it, and those farther away.
+                    with trio.move_on_at(min(timely, default=math.inf) + self._patience.place_seconds):
+                        await progress.wait()
+        answered = [peer for peer in asked if peer not in failed and peer not in since]
+        return sorted(answered, key=lambda peer: distance(peer, key))[:CLOSEST]
 
     async def announce(self, key: bytes, addresses: Sequence[TcpAddress], peers: Iterable[ID]) -> set[ID]:
         """Tell `peers` that this node provides `key` at `addresses`; those that were told."""
@@ -184,7 +214,7 @@ class Lookup:
                     return
                 told.add(peer)
 
-        limit = trio.Semaphore(AT_ONCE)
+        limit = trio.Semaphore(self._patience.at_once)
         async with trio.open_nursery() as nursery:
             for peer in peers:
                 nursery.start_soon(tell, peer)
