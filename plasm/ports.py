@@ -82,7 +82,7 @@ class Charging(Protocol):
     """Optional for a stream: its peer can be made to wait for the time of the event loop that it takes."""
 
     async def charge(self, units: int) -> None:
-        """Wait for as long as `units` cost, each some microseconds of the event loop; others run meanwhile."""
+        """Wait for as long as `units` cost, each five microseconds of the event loop; others run meanwhile."""
 
 
 StreamHandler = Callable[[Stream], Awaitable[None]]

@@ -60,7 +60,7 @@ RESULTS_BYTES_UNSHARED = 64 * 2**20
 """Up to this anyone has results sent; beyond it networks share evenly."""
 TURN_SECONDS = 20
 """How long a result waits for its part of that: less than the silence after which a client gives up."""
-REQUEST_UNITS = 30
+REQUEST_UNITS = 20
 BYTES_OF_UNIT = 256
 """What a request costs its peer, in the units of :class:`~plasm.ports.Charging`: so many, and one for so many bytes."""
 SENT_BYTES_OF_UNIT = 2048

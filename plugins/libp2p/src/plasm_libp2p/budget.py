@@ -1,7 +1,7 @@
 """What the connections of a node take of it together, so that no stranger takes it all.
 
 A frame without data costs its sender next to nothing and the event loop some microseconds, a stream or a question to
-the DHT hundreds. They are charged in units, each about what one frame costs here: first to the connection, which has a
+the DHT hundreds. They are charged in units of five microseconds, as measured: first to the connection, which has a
 few for nothing, then to the network that it comes from. Once all networks together spend more than there is, each has
 an even share of it. Whoever spent more waits, which TCP hands on to the sender; others run meanwhile. See
 ``specs/decisions/0012-strangers-share-by-network.md``.
@@ -19,11 +19,11 @@ from plasm.shares import Allowances, Origin, Shares
 
 PING_UNITS: Final = 20
 """An answer that is encrypted and sent on its own."""
-STREAM_UNITS: Final = 150
+STREAM_UNITS: Final = 50
 """A stream that is opened, negotiated and closed again."""
-RESET_UNITS: Final = 200
+RESET_UNITS: Final = 50
 """A stream that a peer opened and that ended by a reset: what it said was read, refused and told."""
-HANDSHAKE_UNITS: Final = 400
+HANDSHAKE_UNITS: Final = 450
 """Keys that are agreed on and signatures that are checked, until an inbound connection is up."""
 SEARCH_UNITS: Final = 300
 """Finding out who holds most."""
@@ -42,7 +42,8 @@ class LoopBounds:
     """For nothing, to each connection: frames of ten jobs a second on streams that are kept."""
     connection_burst: float = 1000.0
     units_per_second: float = 100_000.0
-    """That all networks have together beyond that: some 600 streams a second, each good for any number of jobs."""
+    """That all networks have together beyond that: half of a processor, or two thousand streams a second, each good for
+    any number of jobs."""
     network_burst: float = 10_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""

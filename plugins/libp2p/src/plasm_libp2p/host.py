@@ -37,7 +37,7 @@ IDLE_PING_SECONDS = 60.0
 PING_BYTES = 4096
 """Echoed at once."""
 PING_UNITS = 100
-ANSWER_UNITS = 50
+ANSWER_UNITS = 15
 """What answering costs beyond the stream itself, in units of :mod:`plasm_libp2p.budget`."""
 
 

@@ -38,7 +38,7 @@ LARGEST_QUESTION = 64 * 1024
 LONGEST_KEY = 128
 MOST_STREAMS = 256
 """Questions that are being waited for or answered at once; beyond that the greediest origin loses one."""
-QUESTION_UNITS = 100
+QUESTION_UNITS = 25
 BYTES_OF_UNIT = 64
 """What an answer costs, in units of :mod:`plasm_libp2p.budget`: so many, and one for so many bytes of it."""
 MOST_LOOKED_AT = 128
