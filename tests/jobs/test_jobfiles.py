@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 import pytest
 
 from plasm.jobs.jobfiles import ROW_BYTES
 from plasm.jobs.journal import Journal, open_journal
+from plasm.jobs.outputs import joined, table_of
 from plasm.jobs.records import CANCELLED, FAILED, QUEUED, TRANSFERRING, Accepted, Ending, JournalUnusable
-from tests.jobs.test_journal import accepted, done
+from tests.jobs.test_journal import accepted, done, told_by_a_process_that_is_killed
 
 pytestmark = pytest.mark.anyio
 
@@ -241,10 +240,6 @@ async def test_what_a_journal_of_the_second_format_has_in_rows_stays_readable(pa
 
 
 def row() -> tuple[bytes, bytes, int]:
-    import msgspec
-
-    from plasm.jobs.outputs import joined, table_of
-
     outputs = done(LARGE).outputs
     return joined(outputs), msgspec.msgpack.encode(table_of(outputs)), len(LARGE) + 5
 
@@ -267,27 +262,11 @@ CHILD = """
 """
 
 
-def completed_by_a_process_that_is_killed(path: Path) -> list[int]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
-    try:
-        assert child.stdout is not None
-        told = [child.stdout.readline() for _ in range(100)]
-        child.kill()
-        told += child.stdout.readlines()
-    finally:
-        child.kill()
-        child.wait(10)
-        child.stdout.close()
-    return [int(line) for line in told if line.endswith(b"\n")]
-
-
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_results_of_a_killed_process_are_whole_and_nothing_else_is_left(path):
-    told = await anyio.to_thread.run_sync(completed_by_a_process_that_is_killed, path)
+    told = await anyio.to_thread.run_sync(told_by_a_process_that_is_killed, path, CHILD, 100)
     async with open_journal(path) as journal:
         for number in told[-30:]:
-            assert await journal.ending(accepted(number).id) == done(LARGE)
+            assert await journal.ending(accepted(int(number)).id) == done(LARGE)
         ended = [each for each in await journal.listed() if each.state == "done"]
         assert len(files(path)) == len(ended) <= 40

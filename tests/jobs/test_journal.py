@@ -551,26 +551,28 @@ CHILD = """
 """
 
 
-def told_by_a_process_that_is_killed(path: Path) -> set[str]:
-    """The ids that a child printed, each after it had accepted the job, until it was killed in the middle of it."""
+def told_by_a_process_that_is_killed(path: Path, program: str = CHILD, least: int = 60) -> list[str]:
+    """The lines that a child printed, each after it had done what it says, until it was killed in the middle of it."""
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", textwrap.dedent(program), str(path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
     )
     try:
         assert child.stdout is not None
-        told = [child.stdout.readline() for _ in range(60)]
+        told = [child.stdout.readline() for _ in range(least)]
         child.kill()
         told += child.stdout.readlines()
     finally:
         child.kill()
         child.wait(10)
         child.stdout.close()
-    return {line.decode().strip() for line in told if line.endswith(b"\n")}
+    return [line.decode().strip() for line in told if line.endswith(b"\n")]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_what_a_killed_process_had_accepted_is_all_there(path):
-    promised = await anyio.to_thread.run_sync(told_by_a_process_that_is_killed, path)
+    promised = set(await anyio.to_thread.run_sync(told_by_a_process_that_is_killed, path))
     assert len(promised) >= 60
     async with open_journal(path) as journal:
         unfinished = {each.id for each in await journal.unfinished()}

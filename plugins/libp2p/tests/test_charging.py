@@ -60,6 +60,19 @@ async def test_frames_that_are_of_no_use_end_their_connection(net: Any, frames: 
         assert await kept.receive() == b"kept"
 
 
+def charged_at_once(connection: Any) -> list[int]:
+    """The units of each charge to `connection` from now on."""
+    worked_off: list[int] = []
+    charge = connection.charge
+
+    async def counted(units: int = 0) -> None:
+        worked_off.append(units + connection._owed)
+        await charge(units)
+
+    connection.charge = counted
+    return worked_off
+
+
 @pytest.mark.anyio
 async def test_others_run_between_the_frames_of_one_connection(net: Any) -> None:
     """However many arrive at once: so a batch of them is what anybody waits for."""
@@ -67,14 +80,7 @@ async def test_others_run_between_the_frames_of_one_connection(net: Any) -> None
         connection = await connected(client, server)
         await net.eventually(lambda: server.swarm.live(client.host.get_id()) is not None)
         theirs = server.swarm.live(client.host.get_id())
-        worked_off: list[int] = []
-        charge = theirs.charge
-
-        async def counted(units: int = 0) -> None:
-            worked_off.append(units + theirs._owed)
-            await charge(units)
-
-        theirs.charge = counted
+        worked_off = charged_at_once(theirs)
         connection.session.send_nowait(credits(0) * 5000)
         await net.eventually(lambda: sum(worked_off) >= 4000)
         assert max(worked_off) <= 2 * yamux.BATCH_UNITS
@@ -87,14 +93,7 @@ async def test_messages_with_less_in_them_than_a_frame_are_charged_as_frames(net
         connection = await connected(client, server)
         await net.eventually(lambda: server.swarm.live(client.host.get_id()) is not None)
         theirs = server.swarm.live(client.host.get_id())
-        worked_off: list[int] = []
-        charge = theirs.charge
-
-        async def counted(units: int = 0) -> None:
-            worked_off.append(units + theirs._owed)
-            await charge(units)
-
-        theirs.charge = counted
+        worked_off = charged_at_once(theirs)
         session = connection.session
         # Headers of frames that are of no use, a byte at a time, or nothing at all.
         parts = [content] * 1200
