@@ -122,7 +122,10 @@ async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], pe
                     print(f"ready {address}", flush=True)
                 ready.set()
                 await asked.wait()
-                _say("finishing the jobs that run; press Ctrl-C again to stop at once")
+                _say(
+                    f"finishing the jobs that run, for {settings.drain_seconds} s at most;"
+                    " press Ctrl-C again to stop at once"
+                )
                 await node.drain()
             tasks.cancel_scope.cancel()
 
