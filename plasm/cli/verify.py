@@ -209,7 +209,9 @@ def _reexecute(
             context, statement, envelope, given=given, engine=engine, via=via, outputs=outputs, summary=summary
         )
     except ReceiptRefused as error:
-        return Check("reexec", "refused", f"not run: {one_line(str(error))}")
+        # A receipt has digests only, so what the job was given has to be given here again.
+        mend = "give --module, --stdin, --input, --env and ARGS as the job had them"
+        return Check("reexec", "refused", f"not run: {one_line(str(error))}; {mend}")
     return Check("reexec", done.answer, done.detail)
 
 
