@@ -121,7 +121,7 @@ class OpenJobs:
         try:
             job_id, ending = await self._worker.execute(offer, submission.module, data)
         except OfferRejected as rejected:
-            raise NotExecuted(str(rejected), "[node] in the configuration sets what this node takes on") from None
+            raise NotExecuted(str(rejected), _mend_here(rejected, submission.runtime)) from None
         if ending.state != DONE:
             raise NotExecuted(ending.detail or ending.state)
         node = self._worker.node
@@ -176,3 +176,10 @@ class OpenJobs:
 
     async def watch_nodes(self, seen: Callable[[SeenNode], None], *, peers: Sequence[str], arch: str | None) -> None:
         await self.client.watch_nodes(seen, peers=peers, arch=arch)
+
+
+def _mend_here(rejected: OfferRejected, runtime: str | None) -> str:
+    """What mends an offer that this home's own node turned down; a runtime is chosen when the node starts."""
+    if rejected.reason == "RuntimeNotSupported":
+        return f"start the node on this home with plasm --plugins {runtime} start, or use a --home without a node"
+    return "[node] in the configuration sets what this node takes on"

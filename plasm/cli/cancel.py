@@ -8,7 +8,7 @@ import click
 
 from plasm.cli import completers
 from plasm.cli.context import Context
-from plasm.cli.jobids import whole_id
+from plasm.cli.jobids import typed_id, whole_id
 from plasm.cli.parameters import bootstrap_option, its_node_option
 from plasm.cli.session import with_jobs
 from plasm.exitcodes import NO, OK
@@ -19,7 +19,7 @@ from plasm.jobservice import JobService
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @its_node_option
 @bootstrap_option
-@click.argument("job_id", shell_complete=completers.jobs)
+@click.argument("job_id", callback=typed_id, shell_complete=completers.jobs)
 @click.pass_obj
 def command(
     context: Context, *, job_id: str, peers: tuple[str, ...], bootstrap: tuple[str, ...], as_json: bool

@@ -10,7 +10,7 @@ import click
 from plasm.cli.context import Context
 from plasm.cli.files import write_whole
 from plasm.cli.joboptions import JobOptions, job_options, out_option
-from plasm.cli.outcome import as_document, keep_files
+from plasm.cli.outcome import as_document, keep_files, say_ending
 from plasm.cli.progress import Progress
 from plasm.cli.session import HERE, with_jobs
 from plasm.exitcodes import exit_code
@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Run WASM on this machine and print the signed receipt.
 
-    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
-    program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Plasm's options stand before it; all that
+    follows it goes to the program.
     """
     submission = job.submission()
 
@@ -52,4 +52,6 @@ def command(
     keep_files(delivered.files, out)
     predicate = delivered.statement.predicate
     print(json.dumps(as_document(delivered)) if as_json else delivered.receipt.decode())
+    if not as_json:
+        say_ending(predicate.verdict, delivered.detail)
     raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def job_options(command: Callable[..., Any], *, here: bool = False) -> Callable[
         "--stdin",
         "stdin_file",
         metavar="FILE",
-        help="Standard input of the program. Without it, or with -, ours is read to its end first, unless it is a"
-        " terminal; --timeout does not count that.",
+        help="Standard input of the program. Without it, or with -, the standard input of this command is read to its"
+        " end first, unless it is a terminal; --timeout does not count that.",
     )
     @click.option(
         "--input",
@@ -197,7 +198,7 @@ def job_options(command: Callable[..., Any], *, here: bool = False) -> Callable[
                 raise click.UsageError("Missing argument 'WASM'.")
             wasm, *others = args
             args = tuple(others)
-        by_digest = _DIGEST.fullmatch(wasm) is not None
+        by_digest = _names_digest(wasm)
         most = _bounds_here() if here else InputBounds()
         module = b"" if by_digest else read_file(Path(wasm), MAX_MODULE_BYTES)
         job = JobOptions(
@@ -226,6 +227,26 @@ local_job_options = functools.partial(job_options, here=True)
 """As :func:`job_options`, for what runs on this machine for its user alone."""
 
 
+def _names_digest(wasm: str) -> bool:
+    """Whether WASM names a module by its digest, and no file.
+
+    Raises :exc:`click.UsageError` for what was meant as an option or as a digest. Options that the command does not
+    know are taken as arguments, since those after WASM are the program's; one in place of WASM is a slip.
+    """
+    if wasm.startswith("-"):
+        context = click.get_current_context()
+        name = wasm.partition("=")[0]
+        known = [each for parameter in context.command.params for each in parameter.opts if each.startswith("--")]
+        raise click.NoSuchOption(name, possibilities=get_close_matches(name, known), ctx=context)
+    if not wasm.startswith("sha256:"):
+        return False
+    if not _DIGEST.fullmatch(wasm):
+        raise click.BadParameter(
+            f"invalid digest {wasm[:80]!a}: expected sha256: and 64 digits of 0-9 and a-f", param_hint="WASM"
+        )
+    return True
+
+
 def _bounds_here() -> InputBounds:
     context = click.get_current_context().find_object(Context)
     assert context is not None
@@ -246,7 +267,10 @@ def read_variables(texts: Sequence[str]) -> dict[str, str]:
 def out_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--out``; the command gets it as ``out``, a path or ``None``."""
     return click.option(
-        "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write the files that it left in /out there."
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Write the files that the program left in /out into this folder.",
     )(command)
 
 

@@ -81,9 +81,15 @@ def finish(
     if verdict is not Verdict.EXITED and not quiet:
         if stderr and not stderr.endswith(b"\n"):
             print(file=sys.stderr)
-        print(f"plasm: {_SENTENCES[verdict]}{f' ({detail})' if detail else ''}", file=sys.stderr)
+        say_ending(verdict, detail)
     places.check()
     raise SystemExit(exit_code(verdict, own))
+
+
+def say_ending(verdict: Verdict, detail: str) -> None:
+    """Say on stderr how the program ended, if not by itself."""
+    if verdict is not Verdict.EXITED:
+        print(f"plasm: {_SENTENCES[verdict]}{f' ({detail})' if detail else ''}", file=sys.stderr)
 
 
 def keep_files(files: Mapping[str, bytes], out: Path | None, *, quiet: bool = False) -> None:
@@ -115,27 +121,31 @@ def finish_delivered(
     quiet: bool = False,
     places: Places | None = None,
 ) -> NoReturn:
-    """The same for a verified result, whose receipt is written to `receipt` first."""
+    """As :func:`finish`, for a verified result, whose receipt is written to `receipt` first."""
     places = places or Places()
-    if receipt is not None:
-        with places.one():
-            write_whole(receipt, delivered.receipt + b"\n")
     predicate = delivered.statement.predicate
-    if as_json:
-        # One document on stdout: the result, or what failed.
-        places.check()
-        keep_files(delivered.files, out, quiet=True)
-        print(json.dumps(as_document(delivered)))
-        raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))
-    finish(
-        outputs=delivered.outputs,
-        out=out,
-        verdict=predicate.verdict,
-        own=predicate.exit_code,
-        detail=delivered.detail,
-        quiet=quiet,
-        places=places,
-    )
+    try:
+        if receipt is not None:
+            with places.one():
+                write_whole(receipt, delivered.receipt + b"\n")
+        if as_json:
+            # One document on stdout: the result, or what failed.
+            places.check()
+            keep_files(delivered.files, out, quiet=True)
+            print(json.dumps(as_document(delivered)))
+            raise SystemExit(exit_code(predicate.verdict, predicate.exit_code))
+        finish(
+            outputs=delivered.outputs,
+            out=out,
+            verdict=predicate.verdict,
+            own=predicate.exit_code,
+            detail=delivered.detail,
+            quiet=quiet,
+            places=places,
+        )
+    except PlasmError as error:
+        # Its node keeps the result for a while: nothing has to run again.
+        raise PlasmError(error.message, error.mend or f"plasm result {delivered.job_id} gets it again") from None
 
 
 def as_document(delivered: Delivered) -> dict[str, Any]:

@@ -51,10 +51,14 @@ class Rechecked:
 
     reexecuted: Reexecuted
     evidence: Sequence[Path]
+    vouched_for_itself: bool = False
+    """Whether the node that signed the receipt said the same again when it was asked, which proves nothing."""
 
     @property
     def answer(self) -> str:
         """``ok``, ``refused`` or ``not checked``, as ``plasm verify`` answers."""
+        if self.vouched_for_itself:
+            return "not checked"
         return {Answer.SAME: "ok", Answer.DIFFERENT: "refused", Answer.NOT_COMPARABLE: "not checked"}[
             self.reexecuted.comparison.answer
         ]
@@ -65,7 +69,8 @@ class Rechecked:
         said = self.reexecuted.rerun.statement.predicate
         where = f"run again on {said.engine.name} {said.engine.version} by {said.node}"
         kept = "".join(f"; evidence: {path}" for path in self.evidence)
-        return one_line(f"{self.reexecuted}, {where}{kept}")
+        itself = ", which signed the receipt itself: name another with --via" if self.vouched_for_itself else ""
+        return one_line(f"{self.reexecuted}, {where}{itself}{kept}")
 
 
 def recheck(
@@ -104,11 +109,14 @@ def recheck(
         return done
 
     reexecuted = with_jobs(context, do, ports=ELSEWHERE if via else HERE)
-    different = reexecuted.comparison.answer is Answer.DIFFERENT
-    evidence = [make_evidence(receipt, reexecuted.rerun.receipt)] if different else []
-    if summary is not None and reexecuted.comparison.answer is not Answer.NOT_COMPARABLE:
+    answer = reexecuted.comparison.answer
+    evidence = [make_evidence(receipt, reexecuted.rerun.receipt)] if answer is Answer.DIFFERENT else []
+    vouched_for_itself = via is not None and reexecuted.rerun.node == node and answer is Answer.SAME
+    if summary is not None and answer is not Answer.NOT_COMPARABLE and not vouched_for_itself:
         write_whole(summary, _summary(context, receipt, reexecuted) + b"\n")
-    return Rechecked(reexecuted=reexecuted, evidence=keep_evidence(home, evidence))
+    return Rechecked(
+        reexecuted=reexecuted, evidence=keep_evidence(home, evidence), vouched_for_itself=vouched_for_itself
+    )
 
 
 def verify_evidence(path: Path, *, as_json: bool) -> NoReturn:

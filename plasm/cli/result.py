@@ -9,7 +9,7 @@ import click
 
 from plasm.cli import completers
 from plasm.cli.context import CommandFailed, Context
-from plasm.cli.jobids import whole_id
+from plasm.cli.jobids import typed_id, whole_id
 from plasm.cli.joboptions import out_option
 from plasm.cli.outcome import finish_delivered
 from plasm.cli.parameters import bootstrap_option, its_node_option
@@ -25,11 +25,11 @@ from plasm.jobservice import JobService
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for it where it is not there yet.")
 @click.option("--receipt", type=click.Path(path_type=Path), metavar="FILE", help="Write the receipt there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON, with the receipt in it.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what the program prints, and of Plasm only errors.")
 @its_node_option
 @bootstrap_option
 @out_option
-@click.argument("job_id", shell_complete=completers.jobs)
+@click.argument("job_id", callback=typed_id, shell_complete=completers.jobs)
 @click.pass_obj
 def command(
     context: Context,

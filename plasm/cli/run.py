@@ -28,7 +28,7 @@ _SHARES_OF_MEMORY: Final = 4
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what the program prints, and of Plasm only errors.")
 @click.argument("wasm", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @local_job_options
@@ -37,8 +37,8 @@ _SHARES_OF_MEMORY: Final = 4
 def command(context: Context, *, job: JobOptions, out: Path | None, quiet: bool) -> None:
     """Run WASM on this machine: its output as it wrote it, and its exit code.
 
-    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
-    program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Plasm's options stand before it; all that
+    follows it goes to the program.
     """
     submission = job.submission(here=True)
     # Bytes are bounded by memory alone, unless it is said otherwise. They are no part of the seed: what a program does

@@ -35,7 +35,13 @@ PORTS = frozenset({"signer", "store", "transport", "discovery", "runtime", "serv
 
 
 @click.command("start")
-@click.option("-c", "--config", type=click.Path(path_type=Path), metavar="FILE", help="The same as plasm --config.")
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read this configuration instead of the home's config.toml, as plasm --config does.",
+)
 @click.option(
     "-l",
     "--listen",
@@ -55,7 +61,7 @@ PORTS = frozenset({"signer", "store", "transport", "discovery", "runtime", "serv
 )
 @click.pass_obj
 def command(context: Context, *, config: Path | None, listen: tuple[str, ...], peers: tuple[str, ...]) -> None:
-    """Turn this computer into a node; Ctrl-C lets what runs end, a second one does not."""
+    """Turn this computer into a node. Ctrl-C finishes the jobs that run; a second one stops at once."""
     if config is not None:
         context.config_path = config
     show_what_happens()
@@ -116,7 +122,10 @@ async def _start(plan: Plan, settings: NodeSettings, listen: tuple[str, ...], pe
                     print(f"ready {address}", flush=True)
                 ready.set()
                 await asked.wait()
-                _say("letting what runs end; once more stops at once")
+                _say(
+                    f"finishing the jobs that run, for {settings.drain_seconds} s at most;"
+                    " press Ctrl-C again to stop at once"
+                )
                 await node.drain()
             tasks.cancel_scope.cancel()
 

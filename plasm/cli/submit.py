@@ -33,7 +33,12 @@ _TAKE_BACK_SECONDS = 4
 @peer_option(f"Ask this node, such as {EXAMPLE}; repeatable, first one first.")
 @bootstrap_option
 @click.option(
-    "--look", default=LOOK_SECONDS, callback=seconds, metavar="SECONDS", show_default=True, help="How long to look."
+    "--look",
+    default=LOOK_SECONDS,
+    callback=seconds,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long to look for nodes.",
 )
 @click.option(
     "--wait",
@@ -41,25 +46,27 @@ _TAKE_BACK_SECONDS = 4
     callback=seconds,
     metavar="SECONDS",
     show_default=True,
-    help="How long it may wait its turn.",
+    help="How long the job may wait in a node's queue.",
 )
 @click.option("--arch", metavar="NAME", help="Only nodes of this architecture: x86_64 or arm64.")
 @click.option(
     "--replicas",
     type=click.IntRange(1, MAX_REPLICAS),
     metavar="N",
-    help="Have N different nodes run it; 1 has it checked by a second one as the first one's record asks for.",
+    help="Have N different nodes run the job, and compare their results. With 1 a second node checks the result as"
+    " often as the first one's record calls for. Without this option one node runs it, and nothing is compared.",
 )
 @click.option(
     "--quorum",
     type=click.IntRange(1, MAX_REPLICAS),
     metavar="M",
-    help="Take the result that M of them agree on; all but one of 3 and more, if it is not given.",
+    help="Take the result that M nodes agree on; without it, all must agree where there are two replicas, and all but"
+    " one where there are more.",
 )
 @click.option("--receipt", type=click.Path(path_type=Path), metavar="FILE", help="Write the receipt there.")
 @click.option("--detach", is_flag=True, help="Leave the job with a node and print its id.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON, with the receipt in it.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of our own.")
+@click.option("-q", "--quiet", is_flag=True, help="Print what the program prints, and of Plasm only errors.")
 @click.argument("wasm", type=click.Path())
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @job_options
@@ -84,8 +91,8 @@ def command(
 ) -> None:
     """Have WASM run by a node: its output as it wrote it, and its exit code.
 
-    WASM is a file, or sha256:HEX of a module that a store has. Our options come before it; what follows it is the
-    program's.
+    WASM is a file, or sha256:HEX of a module that a store has. Plasm's options stand before it; all that
+    follows it goes to the program.
     """
     if detach:
         _refuse_to_forget(context)

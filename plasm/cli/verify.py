@@ -51,17 +51,45 @@ class Check:
 )
 @click.option("--any-node", is_flag=True, help="Take the key that the receipt itself names: proves no origin.")
 @click.option("--module", type=click.Path(path_type=Path), metavar="FILE", help="The module that must have run.")
-@click.option("--stdin", type=click.Path(path_type=Path), metavar="FILE", help="The input that it must have had.")
-@click.option("--stdout", type=click.Path(path_type=Path), metavar="FILE", help="The output that it must have written.")
-@click.option("--stderr", type=click.Path(path_type=Path), metavar="FILE", help="The same for stderr.")
-@click.option("--reexec", is_flag=True, help="Run the job again and compare; takes --module, and what it was given.")
+@click.option(
+    "--stdin", type=click.Path(path_type=Path), metavar="FILE", help="The standard input that it must have read."
+)
+@click.option(
+    "--stdout", type=click.Path(path_type=Path), metavar="FILE", help="The standard output that it must have written."
+)
+@click.option(
+    "--stderr", type=click.Path(path_type=Path), metavar="FILE", help="The standard error that it must have written."
+)
+@click.option(
+    "--reexec",
+    is_flag=True,
+    help="Run the job again and compare the results; needs --module, and --stdin, --input, --env, ARGS as the job had.",
+)
 @click.option("--engine", metavar="NAME", help="With --reexec: the runtime to run it on.")
-@click.option("--via", metavar="ADDR", help="With --reexec: the node that runs it, instead of this machine.")
-@click.option("--input", "inputs", multiple=True, metavar="PATH=FILE", help="With --reexec: as of submit.")
-@click.option("--env", "-e", "variables", multiple=True, metavar="NAME=VALUE", help="With --reexec: as of submit.")
-@click.option("--summary", type=click.Path(path_type=Path), metavar="FILE", help="With --reexec: sign what came of it.")
+@click.option("--via", metavar="ADDR", help="With --reexec: another node that runs it, instead of this machine.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="PATH=FILE",
+    help="With --reexec: an input file or folder of the job, as for submit.",
+)
+@click.option(
+    "--env",
+    "-e",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --reexec: an environment variable of the job, as for submit.",
+)
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --reexec: write a signed summary of the comparison there.",
+)
 @click.option("--evidence", is_flag=True, help="RECEIPT is a file of evidence: say what it proves.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the checks and the receipt's statement as JSON.")
 @click.argument("receipt", type=click.Path(path_type=Path))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -85,7 +113,11 @@ def command(
     as_json: bool,
     args: tuple[str, ...],
 ) -> None:
-    """Check RECEIPT, a file or - for stdin; exits 0 where all that was asked is proven, 1 where not."""
+    """Check RECEIPT, a file or - for stdin; exits 0 where all that was asked is proven, 1 where not.
+
+    A check marked – was not made, because the file that it needs was not given. Without --node the receipt must be
+    signed by this home's own node. ARGS are the arguments of the program, for --reexec.
+    """
     if node is not None and any_node:
         raise click.UsageError("--node and --any-node say different things.")
     if evidence:
@@ -177,7 +209,9 @@ def _reexecute(
             context, statement, envelope, given=given, engine=engine, via=via, outputs=outputs, summary=summary
         )
     except ReceiptRefused as error:
-        return Check("reexec", "refused", f"not run: {one_line(str(error))}")
+        # A receipt has digests only, so what the job was given has to be given here again.
+        mend = "give --module, --stdin, --input, --env and ARGS as the job had them"
+        return Check("reexec", "refused", f"not run: {one_line(str(error))}; {mend}")
     return Check("reexec", done.answer, done.detail)
 
 

@@ -87,11 +87,13 @@ class Attempts(Generic[T]):
         log: logging.Logger,
         *,
         probe: Callable[[Found], Awaitable[object]],
+        wanted: str = "",
     ) -> T:
         """What the first node that does the job answers, of those found the preferred first.
 
         Only nodes that answer `probe` are tried, which raises as an attempt does; many are asked that at once. Only
-        waiting for nodes counts as looking.
+        waiting for nodes counts as looking. `wanted` names what the topics narrow the search to, such as ``the runtime
+        wasm3``, for the message where nothing is found.
 
         Raises :exc:`NoNode`.
         """
@@ -127,7 +129,7 @@ class Attempts(Generic[T]):
                     await self._preference.answered(found.peer)
                     return done[0]
                 candidates.failed(found)
-        raise _no_node(self._failures, f"looked {look_seconds:g} s by {where}")
+        raise _no_node(self._failures, f"looked {look_seconds:g} s by {where}", wanted)
 
     async def _note(self, found: Found, error: AttemptFailed) -> None:
         self._report(Event(kind="node_failed", node=found.peer, detail=error.message))
@@ -161,11 +163,12 @@ def given(addresses: Sequence[str]) -> list[Found]:
     return [Found(peer=peer, addresses=tuple(known), source="given") for peer, known in by_peer.items()]
 
 
-def _no_node(failures: Sequence[tuple[PeerId, AttemptFailed]], where: str) -> NoNode:
+def _no_node(failures: Sequence[tuple[PeerId, AttemptFailed]], where: str, wanted: str = "") -> NoNode:
     if not failures:
         return NoNode(
-            f"no node was found: {where}",
-            "name one with --peer, or a way in with --bootstrap; a node does not take its own jobs",
+            f"no node with {wanted} was found: {where}" if wanted else f"no node was found: {where}",
+            f"{'leave --runtime and --arch out, ' if wanted else ''}name one with --peer, or a way in with --bootstrap;"
+            " a node does not take its own jobs",
         )
     by_reason: dict[str, dict[PeerId, None]] = {}
     for peer, error in failures:

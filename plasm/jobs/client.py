@@ -233,7 +233,15 @@ class Client:
             return await attempts.among(peers)
         runtimes = (submission.runtime,) if submission.runtime else self._runtimes
         topics = topics_for(runtimes, submission.arch)
-        return await attempts.search(self._discoveries, topics, look_seconds, self._log, probe=self._probe)
+        narrowed = {"runtime": submission.runtime, "architecture": submission.arch}
+        return await attempts.search(
+            self._discoveries,
+            topics,
+            look_seconds,
+            self._log,
+            probe=self._probe,
+            wanted=" and ".join(f"the {what} {name!a}" for what, name in narrowed.items() if name),
+        )
 
     async def _probe(self, found: Found) -> None:
         """Raises :exc:`AttemptFailed` where `found` does not say what it is."""

@@ -164,5 +164,21 @@ def test_running_an_honest_job_again_by_another_node_confirms_it(nodes, home):
     assert known(home, honest).agreed == 1
 
 
+def test_a_node_that_says_the_same_again_proves_nothing(nodes, home, tmp_path):
+    liar = nodes["liar"]
+    lie = submitted(home, [liar], replicas=1, quorum=1).result
+    done = recheck(
+        context(home),
+        verify_receipt(lie.receipt, PeerId(liar.peer)),
+        lie.receipt,
+        given=Given(module=MODULE, stdin=STDIN),
+        via=liar.address,
+        summary=tmp_path / "summary.json",
+    )
+    assert done.answer == "not checked"
+    assert done.detail.endswith("which signed the receipt itself: name another with --via")
+    assert not (tmp_path / "summary.json").exists()
+
+
 def test_a_profile_that_writes_nothing_keeps_no_evidence():
     assert keep_evidence(Home(None), [b"whatever"]) == []

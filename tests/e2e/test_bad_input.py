@@ -94,3 +94,34 @@ def test_a_missing_file_is_one_clear_line(sender: Cli):
 
     assert done.returncode == 125
     assert one_line(done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "execute-job", "submit"])
+def test_an_option_that_there_is_not_is_no_module(cli: Cli, hello: Path, command: str):
+    done = cli(command, "--memry", "64", hello)
+
+    assert done.returncode == 2
+    assert b"No such option '--memry'" in done.stderr
+    assert b"'--memory'" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "execute-job", "submit"])
+def test_a_digest_that_is_cut_off_is_no_file(cli: Cli, command: str):
+    done = cli(command, "sha256:8dd2")
+
+    assert done.returncode == 2
+    assert b"invalid digest 'sha256:8dd2': expected sha256: and 64 digits" in done.stderr
+
+
+def test_what_this_homes_node_does_not_run_says_how_it_would(sender: Cli, hello: Path):
+    done = sender("execute-job", "--runtime", "wasm3", hello)
+
+    assert done.returncode == 125
+    assert b"plasm --plugins wasm3 start" in done.stderr
+
+
+def test_a_receipt_of_a_program_that_failed_comes_with_the_reason(cli: Cli, wasm: Callable[[str], Path]):
+    done = cli("execute-job", wasm("trap"))
+
+    assert (done.returncode, one_line(done.stderr)) == (134, True)
+    assert b"the program trapped" in done.stderr

@@ -77,6 +77,16 @@ def test_a_detached_job_is_there_when_it_is_asked_for(sender: Cli, worker: Runni
     assert checked.returncode == 0
 
 
+@pytest.mark.parametrize("option", ["--receipt", "--out"])
+def test_what_cannot_be_written_here_is_not_lost(sender: Cli, hello: Path, tmp_path: Path, option: str):
+    (tmp_path / "file").touch()
+    done = sender("submit", option, tmp_path / "file" / "below", hello)
+
+    assert done.returncode == 125
+    job_id = json.loads(sender("jobs", "--json").stdout)["submitted"][0]["job_id"]
+    assert f"plasm result {job_id} gets it again" in done.stderr.decode()
+
+
 def test_cancel_reaches_the_running_job(sender: Cli, wasm: WASM):
     job_id = sender("submit", "--detach", "--timeout", "600", wasm("spin")).stdout.decode().strip()
 
@@ -85,6 +95,15 @@ def test_cancel_reaches_the_running_job(sender: Cli, wasm: WASM):
     ended = sender("result", job_id)
     assert ended.returncode == 125
     assert b"ancelled" in ended.stderr
+
+
+@pytest.mark.parametrize("text", ["0c604", "nonsense", "0C6044", "0" * 33])
+@pytest.mark.parametrize("command", ["result", "cancel"])
+def test_what_cannot_be_a_job_id_is_wrong_usage(cli: Cli, command: str, text: str):
+    done = cli(command, text)
+
+    assert done.returncode == 2
+    assert f"invalid job id '{text}': expected 6 to 32 digits" in done.stderr.decode()
 
 
 def test_an_unknown_job_is_one_clear_line(sender: Cli):
@@ -188,7 +207,7 @@ def test_a_second_sigterm_stops_at_once(sender: Cli, wasm: WASM, tmp_path: Path)
         sender("submit", "--detach", "--timeout", "600", "--peer", node.address, wasm("spin"))
         node.process.terminate()
         deadline = time.monotonic() + 10
-        while b"once more" not in node.log.read_bytes():
+        while b"press Ctrl-C again" not in node.log.read_bytes():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         began = time.monotonic()

@@ -96,3 +96,16 @@ def test_what_is_no_receipt_gets_no_hint(signed: Signed, document: bytes):
 
     assert done.returncode == 1
     assert b"jq" not in done.stdout
+
+
+def test_a_job_that_is_not_given_whole_says_what_to_give(signed: Signed, hello: Path, tmp_path: Path):
+    receipt = tmp_path / "receipt.json"
+    assert signed.cli("execute-job", "--env", "X=1", "--receipt", receipt, hello, "one").returncode == 0
+    whole = ("verify", "--reexec", "--module", hello, "--env", "X=1", receipt, "one")
+    assert signed.cli(*whole).returncode == 0
+
+    done = signed.cli("verify", "--reexec", "--module", hello, receipt)
+
+    assert done.returncode == 1
+    said = done.stdout.decode()
+    assert "not run: the receipt is for another job; give --module, --stdin, --input, --env and ARGS as" in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -337,6 +339,17 @@ async def test_where_no_node_is_found_it_says_where_it_looked_and_for_how_long(w
             ) as caught:
                 await client.submit(submission(), name="x", report=ignore, look_seconds=0.05)
     assert "--peer" in caught.value.mend
+
+
+async def test_where_no_node_has_what_was_asked_for_it_says_what_that_was(world):
+    with anyio.fail_after(10):
+        async with world.client() as client:
+            with pytest.raises(
+                NoNode, match=r"no node with the runtime 'v8' and the architecture 'arm64' was"
+            ) as caught:
+                asked = replace(submission(), runtime="v8", arch="arm64")
+                await client.submit(asked, name="x", report=ignore, look_seconds=0.05)
+    assert caught.value.mend.startswith("leave --runtime and --arch out")
 
 
 async def test_the_time_for_looking_does_not_count_what_a_job_takes(world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from plasm_mdns import records
 
 from plasm import drivers, embedding, hookspecs, jobservice, ports
 from plasm.control import messages as control
@@ -96,6 +98,15 @@ def test_the_constants_of_the_job_protocol_stand_in_its_text(text: Text) -> None
         assert f"{seconds} s" in said
     assert f"| {responder.STREAMS_PER_PEER}; {responder.STREAMS};" in said
     assert messages.PROTOCOL in said
+
+
+def test_how_nodes_are_found_stands_in_the_job_protocol(text: Text) -> None:
+    said = section(text("job-protocol.md").replace("### Finding nodes", "### `finding`"), "finding")
+    topic = ports.CapabilityTopic(arch="x86_64", runtime="wasmtime")
+    assert f"{topic.key} →\n1220{hashlib.sha256(topic.key.encode()).hexdigest()}\n" in said
+    assert f"`{records.service_type(topic)}`" in said
+    assert {"txtvers", "peer", *records.parts(topic), "addr0", f"addr{records.MAX_ADDRESSES - 1}"} <= in_code(said)
+    assert f"than {records.MAX_TXT_READ} bytes" in " ".join(said.split())
 
 
 def test_every_reason_stands_in_the_job_protocol(text: Text) -> None:

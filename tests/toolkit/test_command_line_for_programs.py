@@ -178,7 +178,9 @@ def test_a_home_that_is_no_folder_says_what_to_name_instead(shell: Shell) -> Non
 # --- help and tables ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["start", "run", "execute-job", "submit", "result", "jobs", "cancel", "nodes"])
+@pytest.mark.parametrize(
+    "command", ["start", "run", "execute-job", "submit", "result", "jobs", "cancel", "nodes", "verify"]
+)
 def test_each_option_is_described(command: str) -> None:
     from plasm.cli.root import root
 

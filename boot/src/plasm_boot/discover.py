@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing but the result.")
-@click.option(
-    "--ephemeral", is_flag=True, help="Leave no key behind. It never does: each run has an identity of its own."
-)
+@click.option("--ephemeral", is_flag=True, help="Leave no key behind; each run does so without it too.")
 @plasm_options
 @click.pass_context
 def command(

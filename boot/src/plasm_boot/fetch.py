@@ -38,7 +38,7 @@ MOST_RETRIES: Final = 100
     metavar="PATH",
     help="The folder to put artifacts into; of a single one also its own path. Here where it is not given.",
 )
-@click.option("-a", "--artifact", "names", multiple=True, metavar="NAME", help="Only this one; repeatable.")
+@click.option("-a", "--artifact", "names", multiple=True, metavar="NAME", help="Fetch this artifact alone; repeatable.")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Go on from what an earlier run left, or do not."
 )

@@ -65,8 +65,8 @@ def command(
 ) -> None:
     """Check ARTIFACT against MANIFEST (manifest.json), and the manifest against keys that come from elsewhere.
 
-    The keys are those of the channel under the root that is pinned in the home, or --root, or --key. Never is a key
-    taken from the manifest. Exits 0 where everything fits, 1 where it does not, and prints why.
+    The keys are those of the channel under the root that is pinned in the home, or --root, or --key. No key
+    is ever taken from the manifest. Exits 0 where everything fits, 1 where it does not, and prints why.
     """
     from plasm_trust import manifest as manifests
     from plasm_trust.client import TrustRefused

@@ -46,7 +46,9 @@ def check_walls(options: CellOptions, probe: Probe = guards.probe) -> Machine:
     if machine.weaknesses and not options.allow_weaker:
         lacks = "; ".join(weakness.lack for weakness in machine.weaknesses)
         mends = "; ".join(weakness.mend for weakness in machine.weaknesses)
-        raise DriverUnavailable(lacks, f"{mends}, or set allow_weaker = true")
+        raise DriverUnavailable(
+            lacks, f"{mends}, or set allow_weaker = true in the configuration, in its table such as [runtime.wasmtime]"
+        )
     return machine
 
 

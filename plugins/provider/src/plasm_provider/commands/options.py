@@ -64,13 +64,22 @@ _SERVING: Final[tuple[Decorator, ...]] = (
         show_default=True,
         callback=channel_name,
         metavar="NAME",
-        help="What /manifest.json leads to; all channels are served.",
+        help="The channel that /manifest.json leads to; all channels are served.",
     ),
     click.option(
-        "-A", "--arch", callback=arch_name, metavar="ARCH", help="Likewise: x86_64 or arm64.  [default: this machine's]"
+        "-A",
+        "--arch",
+        callback=arch_name,
+        metavar="ARCH",
+        help="The architecture that /manifest.json leads to: x86_64 or arm64.  [default: this machine's]",
     ),
     click.option(
-        "-p", "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 is any free one."
+        "-p",
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8080,
+        show_default=True,
+        help="The TCP port; 0 is any free one.",
     ),
     click.option(
         "-b",
