@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sqlite3
 import statistics
 import time
 from collections.abc import Sequence
@@ -94,10 +95,23 @@ class Watch:
 
     def _files(self) -> int:
         found = 0
-        for _, folders, names in os.walk(self._home):
+        for folder, folders, names in os.walk(self._home):
             folders[:] = [name for name in folders if name not in _BY_CONTENT]
+            if os.path.basename(folder) == "job-files":
+                # Their number goes by what is kept; one that no row names is left over.
+                names = [*set(names) - self._named_files()]
             found += len(names)
         return found
+
+    def _named_files(self) -> set[str]:
+        """The files that rows of the journal name."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._home / 'journal.sqlite'}?mode=ro", uri=True)) as journal:
+            return {
+                name
+                for names in journal.execute("SELECT input_file, output_file FROM jobs").fetchall()
+                for name in names
+                if name is not None
+            }
 
     def children(self) -> list[psutil.Process]:
         return self._process.children(recursive=True)
