@@ -146,8 +146,8 @@ class RuntimeSuite(LimitChecks):
             for given in (pairs, pairs[::-1]):
                 outcome = await self.run(runtime, modules.ENV, env=dict(given))
                 assert outcome.stdout == expected, (
-                    "two runs of one job differ in nothing: variables come in the order of their names' UTF-8 bytes, in "
-                    f"whatever order the invocation has them, not {outcome.stdout!r}"
+                    "two runs of one job differ in nothing: variables come in the order of their names' UTF-8 bytes, "
+                    f"in whatever order the invocation has them, not {outcome.stdout!r}"
                 )
 
     async def test_stdout_and_stderr_stay_apart(self, make: MakeRuntime) -> None:
