@@ -265,6 +265,7 @@ class Invocation:
     args: tuple[str, ...] = ()
     """After the program's name, which is always ``module.wasm``."""
     env: Mapping[str, str] = field(default_factory=dict)
+    """The program finds it in the order of the names' UTF-8 bytes, whatever order this has."""
     stdin: bytes = b""
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     """Files that the program finds: path below ``/`` without a leading slash → content.

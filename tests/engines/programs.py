@@ -107,6 +107,10 @@ _WHOLE = {
     "data out of bounds": '(module (memory (export "memory") 1) (data (i32.const 65536) "x") (func (export "_start")))',
     "elements out of bounds": """
 (module (memory (export "memory") 1) (table 1 funcref) (elem (i32.const 1) $f) (func $f (export "_start")))""",
+    "elements far beyond the table": """
+(module (memory (export "memory") 1) (table 1 funcref) (elem (i32.const 100000) $f) (func $f (export "_start")))""",
+    "elements at the end of all tables": """
+(module (memory (export "memory") 1) (table 1 funcref) (elem (i32.const -1) $f) (func $f (export "_start")))""",
     "start section": """
 (module (memory (export "memory") 1)
   (global $g (mut i32) (i32.const 0))
@@ -115,6 +119,17 @@ _WHOLE = {
   (start $first))""",
     "trap in the start section": """
 (module (memory (export "memory") 1) (func $first unreachable) (func (export "_start")) (start $first))""",
+    "exit in the start section": """
+(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)
+  (func $first (call $exit (i32.const 41))) (func (export "_start")) (start $first))""",
+    "host calls without end in the start section": """
+(module (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32))) (memory (export "memory") 1)
+  (func $first (loop (drop (call $yield)) (br 0))) (func (export "_start")) (start $first))""",
+    "output without end in the start section": """
+(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 4) "\\f0\\ff")
+  (func $first (loop (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))) (br 0)))
+  (func (export "_start")) (start $first))""",
     "exports with the names that rewriting uses": """
 (module (memory (export "memory") 1)
   (global (export "plasm:limit") i32 (i32.const 1)) (func (export "plasm:start") unreachable)

@@ -255,6 +255,11 @@ def _zero_ended(texts: list[str]) -> bytes:
     return b"".join(text.encode() + b"\0" for text in texts)
 
 
+def _environment(invocation: Invocation) -> bytes:
+    variables = sorted(invocation.env.items(), key=lambda variable: variable[0].encode())
+    return _zero_ended([f"{name}={value}" for name, value in variables])
+
+
 def module_scripts() -> dict[bytes | Digest, Script]:
     """Scripts that do what the modules of :mod:`plasm.testing.modules` do."""
     return {
@@ -263,7 +268,7 @@ def module_scripts() -> dict[bytes | Digest, Script]:
         modules.ECHO.wasm: echoes(),
         **dict.fromkeys(modules.ECHO_VERSIONS, echoes()),
         modules.ARGS.wasm: answers(lambda invocation: _zero_ended(["module.wasm", *invocation.args])),
-        modules.ENV.wasm: answers(lambda invocation: _zero_ended([f"{k}={v}" for k, v in invocation.env.items()])),
+        modules.ENV.wasm: answers(_environment),
         modules.BOTH.wasm: exits(0, stdout=b"out", stderr=b"err"),
         modules.FILES.wasm: _files,
         modules.TRAP.wasm: traps(),

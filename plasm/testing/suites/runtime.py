@@ -132,12 +132,23 @@ class RuntimeSuite(LimitChecks):
         env = {"NAME": "value", "EMPTY": "", "SPACED": "a = b", "ÜBER": "ü"}
         async with make() as runtime:
             outcome = await self.run(runtime, modules.ENV, env=env)
-            got = sorted(outcome.stdout.decode().split("\0")[:-1])
-            assert got == sorted(f"{name}={value}" for name, value in env.items()), (
+            got = outcome.stdout.decode().split("\0")[:-1]
+            assert sorted(got) == sorted(f"{name}={value}" for name, value in env.items()), (
                 f"the environment is what the invocation says and nothing of the node's, not {got}"
             )
             outcome = await self.run(runtime, modules.ENV)
             assert outcome.stdout == b"", "the environment is empty unless the invocation says otherwise"
+
+    async def test_the_environment_is_in_the_order_of_its_names(self, make: MakeRuntime) -> None:
+        pairs = [("B", "1"), ("A!", "2"), ("Ü", "3"), ("A", "4"), ("\U0001f600", "5"), ("\uffe0", "6")]
+        expected = "A=4\0A!=2\0B=1\0Ü=3\0\uffe0=6\0\U0001f600=5\0".encode()
+        async with make() as runtime:
+            for given in (pairs, pairs[::-1]):
+                outcome = await self.run(runtime, modules.ENV, env=dict(given))
+                assert outcome.stdout == expected, (
+                    "two runs of one job differ in nothing: variables come in the order of their names' UTF-8 bytes, "
+                    f"in whatever order the invocation has them, not {outcome.stdout!r}"
+                )
 
     async def test_stdout_and_stderr_stay_apart(self, make: MakeRuntime) -> None:
         async with make() as runtime:

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+import wasmtime
+from plasm_wasmtime.engine import _was_thrown
 
 from plasm.ports import Limits, Verdict
 
@@ -59,6 +61,22 @@ async def test_what_fits_within_the_output_limit_is_returned(bench: Any, name: s
         outcome = await bench.run(runtime, bench.module(name), output_bytes=1_500_000 if stream == "stderr" else 1234)
         assert outcome.verdict is Verdict.OUTPUT_LIMIT
         assert getattr(outcome, stream) == b"x" * (1_500_000 if stream == "stderr" else 1234)
+
+
+async def test_an_exception_that_leaves_the_start_section_is_the_trap(bench: Any) -> None:
+    module = wasmtime.wat2wasm(
+        '(module (tag $t) (memory (export "memory") 1) (func $f (throw $t)) (start $f) (func (export "_start")))'
+    )
+    async with bench.open() as runtime:
+        outcome = await bench.run(runtime, bytes(module))
+    assert (outcome.verdict, outcome.trap) == (Verdict.TRAPPED, "uncaught_exception")
+
+
+def test_a_name_that_the_guest_chose_is_no_cause() -> None:
+    # The name section holds any text, and the backtrace shows it.
+    shown = "error while executing at wasm backtrace:\n    0: 0x3a - m!f\n\nCaused by:\n    thrown Wasm exception\n"
+    assert _was_thrown(shown + "\0")
+    assert not _was_thrown(shown + "\nCaused by:\n    GC heap out of memory\n\0")
 
 
 async def test_a_program_that_copes_with_refused_memory_goes_on(bench: Any) -> None:

@@ -121,7 +121,8 @@ def run_once(
         end += size
     layer = wasi.Wasi(
         args=[b"module.wasm", *map(_encoded, job["args"])],
-        env=[_encoded(f"{name}={value}") for name, value in job["env"].items()],
+        # By name, and not as they came: a job's digest is the same in whatever order it gave them.
+        env=[name + b"=" + value for name, value in sorted((_encoded(n), _encoded(v)) for n, v in job["env"].items())],
         stdin=stdin,
         output_bytes=job["output_bytes"],
         host_calls=job["host_calls"],

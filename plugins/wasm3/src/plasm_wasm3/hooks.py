@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from plasm_cells.spec import EngineSpec
 
 PLASM_API = 1
-CONFIGURATION: Final[Mapping[str, str | int | bool]] = {"nan": "canonical", "rewriting": 3, "stack_bytes": 1 << 20}
+CONFIGURATION: Final[Mapping[str, str | int | bool]] = {"nan": "canonical", "rewriting": 4, "stack_bytes": 1 << 20}
 """``rewriting`` counts the changes of what becomes of a module before wasm3 sees it."""
 
 

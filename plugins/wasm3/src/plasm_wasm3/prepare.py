@@ -33,12 +33,13 @@ def prepare(module: bytes, facts: Lowered) -> Instrumented:
     made = instrument(binary.join(sections))
     sections = dict(binary.sections(made.module))
     sections.pop(binary.DATA_COUNT, None)
-    segments = [_segment(offset, functions) for offset, functions in facts.segments]
+    overfull = any(offset + len(functions) > facts.table_elements for offset, functions in facts.segments)
+    # One that goes beyond the table is a trap, which ends the program before it begins; wasm3 would make it fit.
+    segments = [] if overfull else [_segment(offset, functions) for offset, functions in facts.segments]
     if 0 < facts.table_elements <= TABLE_ELEMENTS:
         # wasm3 makes a table as long as its segments reach.
         segments.append(_segment(facts.table_elements, ()))
     sections[binary.ELEMENT] = unsigned(len(segments)) + b"".join(segments)
-    overfull = any(offset + len(functions) > facts.table_elements for offset, functions in facts.segments)
     sections[binary.EXPORT] = _exports(modules.parse(made.module), made)
     rewritten = binary.join(sections)
     Validation(rewritten)

@@ -28,6 +28,7 @@ _WRITABLE = 0x200
 _COUNTER = COUNTER.encode()
 _OUT_OF_FUEL = "out_of_fuel"
 _STOPPED = "stopped"
+_UNCAUGHT = "uncaught_exception"
 _TABLE_LIMITS = ("exceeds table limits", "table count too high")
 """In what the engine says of a module with larger or more tables than :mod:`.settings` allows."""
 _VALUE_KINDS = {"i": 0, "I": 1}
@@ -66,6 +67,11 @@ def system_calls() -> tuple[str, ...]:
 def machine() -> WasmtimeMachine:
     """See :meth:`plasm_cell.engine.Engine.machine`."""
     return WasmtimeMachine(COUNTING)
+
+
+def _was_thrown(message: str) -> bool:
+    """Whether an exception of the guest's is the cause, which stands last: names before it are the guest's own."""
+    return message.rstrip("\0\n").endswith("\n    thrown Wasm exception")
 
 
 class EngineError(Exception):
@@ -189,7 +195,7 @@ class WasmtimeMachine:
         if trap == _STOPPED and layer.stop is None:
             raise GaveUp("it stopped the program for a reason of its own")
         limited = self.memories.refused or any(limit in (error or "") for limit in _TABLE_LIMITS)
-        if not instantiated and trap is None and not limited:
+        if not instantiated and trap is None and not limited and layer.stop is None:
             raise GaveUp(error or "it did not start the program")
         return Ending(
             instantiated=instantiated,
@@ -246,11 +252,13 @@ class WasmtimeMachine:
             if lib.wasmtime_trap_code(trap, ctypes.byref(code)):
                 name = library.TRAPS[code.value] if code.value < len(library.TRAPS) else "other"
             else:
-                message = self._text(lib.wasm_trap_message, trap)
-                name = "uncaught_exception" if "thrown Wasm exception" in message else _STOPPED
+                name = _UNCAUGHT if _was_thrown(self._text(lib.wasm_trap_message, trap)) else _STOPPED
             lib.wasm_trap_delete(trap)
-        text = (self._message_of(error).splitlines() or ["error"])[0] if error else None
-        return name, text
+        if not error:
+            return name, None
+        # Instantiating a module gives those of its traps that have no code as errors.
+        message = self._message_of(error)
+        return _UNCAUGHT if _was_thrown(message) else name, (message.splitlines() or ["error"])[0]
 
     def _message_of(self, error: int) -> str:
         """The error's message; it is freed."""
