@@ -50,10 +50,10 @@ async def test_a_journal_that_has_no_room_for_a_result_says_so_and_goes_on_once_
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(JournalUnusable, match="is full; make room"):
-            await journal.ended(accepted(1).id, done(bytes(2**20)))
+            await journal.ended(accepted(1).id, done(bytes(60_000)))
         connection.execute("PRAGMA max_page_count = 1000000")
-        await journal.ended(accepted(1).id, done(bytes(2**20)))
-        assert journal.held_bytes > 2**20
+        await journal.ended(accepted(1).id, done(bytes(60_000)))
+        assert journal.held_bytes > 60_000
 
 
 @pytest.mark.anyio
