@@ -103,9 +103,9 @@ def recheck(
             return await service.submit(again, name="reexec", report=lambda event: None, peers=[via], look_seconds=0)
 
         done = await run_again(statement, submission, run, outputs=outputs)
-        if done.rerun.node != node:
+        if deed := _deed(statement, done, here=via is None):
             async with open_ledger(ledger_path(home), logging.getLogger("plasm.checking")) as ledger:
-                await ledger.note(node, _deed(statement, done, here=via is None))
+                await ledger.note(node, deed)
         return done
 
     reexecuted = with_jobs(context, do, ports=ELSEWHERE if via else HERE)
@@ -134,13 +134,17 @@ def verify_evidence(path: Path, *, as_json: bool) -> NoReturn:
     raise SystemExit(OK)
 
 
-def _deed(statement: Statement, done: Reexecuted, *, here: bool) -> Deed:
-    match done.comparison.answer:
+def _deed(statement: Statement, done: Reexecuted, *, here: bool) -> Deed | None:
+    """What the signer of `statement` did; ``None`` where it alone says something and does not contradict itself."""
+    answer = done.comparison.answer
+    # Between different engines it is the engines that differ, and nobody need have lied.
+    same = same_engine(statement.predicate.engine, done.rerun.statement.predicate.engine)
+    if done.rerun.node == statement.predicate.node:
+        return Deed.LIED if answer is Answer.DIFFERENT and same else None
+    match answer:
         case Answer.SAME:
             return Deed.AGREED
         case Answer.DIFFERENT if here:
-            # Between different engines it is the engines that differ, and nobody need have lied.
-            same = same_engine(statement.predicate.engine, done.rerun.statement.predicate.engine)
             return Deed.LIED if same else Deed.DIFFERED
         case _:
             # Between two other nodes nobody has decided.

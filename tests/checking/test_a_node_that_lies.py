@@ -182,3 +182,19 @@ def test_a_node_that_says_the_same_again_proves_nothing(nodes, home, tmp_path):
 
 def test_a_profile_that_writes_nothing_keeps_no_evidence():
     assert keep_evidence(Home(None), [b"whatever"]) == []
+
+
+def test_a_node_that_contradicts_itself_when_it_is_asked_again_is_a_liar(home, tmp_path):
+    with running_node(
+        tmp_path / "node", options=("--plugins", "runtime:liar"), prefix=("env", f"PYTHONPATH={LYING}")
+    ) as liar:
+        lie = submitted(home, [liar], replicas=1, quorum=1).result
+    statement = verify_receipt(lie.receipt, PeerId(liar.peer))
+    with running_node(tmp_path / "node") as again:
+        assert again.peer == liar.peer
+        done = recheck(
+            context(home), statement, lie.receipt, given=Given(module=MODULE, stdin=STDIN), via=again.address
+        )
+    assert done.answer == "refused"
+    assert check_evidence(done.evidence[0].read_bytes()).self_contradiction
+    assert known(home, liar).standing is Standing.LIAR
