@@ -9,10 +9,9 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -28,8 +27,7 @@ _BY_NAME: Final = "by name"
 """The network of all that are named by host names and not by addresses: names cost strangers nothing."""
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a stranger comes from, the broadest part first."""
 
     network: str
@@ -38,11 +36,6 @@ class Origin:
     """The IPv4 address or IPv6 /64 network; empty where it is unknown."""
     peer: str = ""
     """The identity that the transport proved; empty before it has."""
-
-    @property
-    def path(self) -> tuple[str, str, str]:
-        """Network, address, identity."""
-        return (self.network, self.address, self.peer)
 
 
 def origin_of(ip: str | None, peer: str = "") -> Origin:
@@ -90,28 +83,40 @@ class _Ranking:
 
     def __init__(self) -> None:
         self.amounts: dict[str, int] = {}
-        self._parts: dict[int, dict[str, None]] = {}
+        """Whoever came to hold what it does first at the front."""
+        self._parts: dict[int, dict[str, None]] | None = None
+        """By what they hold, once that was asked for: where nothing is scarce nobody asks."""
         self._most = 0
 
     def change(self, part: str, by: int) -> None:
         """`part` holds so much more, or less; with nothing left it is gone."""
         before = self.amounts.pop(part, 0)
         amount = before + by
-        if before:
-            equals = self._parts[before]
-            del equals[part]
-            if not equals:
-                del self._parts[before]
         if amount:
             self.amounts[part] = amount
-            self._parts.setdefault(amount, {})[part] = None
+        if self._parts is not None:
+            self._move(self._parts, part, before, amount)
+
+    def _move(self, parts: dict[int, dict[str, None]], part: str, before: int, amount: int) -> None:
+        if before:
+            equals = parts[before]
+            del equals[part]
+            if not equals:
+                del parts[before]
+        if amount:
+            parts.setdefault(amount, {})[part] = None
         if amount >= self._most:
             self._most = amount
-        elif before == self._most and before not in self._parts:
-            self._most = max(self._parts, default=0)
+        elif before == self._most and before not in parts:
+            self._most = max(parts, default=0)
 
     def most(self) -> dict[str, None]:
         """Those that hold most, whoever came to hold it first at the front; never empty in a ranking of somebody."""
+        if self._parts is None:
+            self._parts = {}
+            for part, amount in self.amounts.items():
+                self._parts.setdefault(amount, {})[part] = None
+            self._most = max(self._parts, default=0)
         return self._parts[self._most]
 
 
@@ -129,7 +134,7 @@ class Shares:
         return self._total
 
     def of(self, *path: str) -> int:
-        """What the network, the address in it or the identity there holds: ``of(network)``, ``of(*origin.path)``."""
+        """What the network, the address in it or the identity there holds: ``of(network)``, ``of(*origin)``."""
         if not path:
             return self._total
         ranking = self._rankings.get(path[:-1])
@@ -146,13 +151,13 @@ class Shares:
 
     def give(self, origin: Origin, amount: int = 1) -> None:
         """`origin` holds `amount` less; never less than nothing."""
-        self._change(origin, -min(amount, self.of(*origin.path)))
+        self._change(origin, -min(amount, self.of(*origin)))
 
     def _change(self, origin: Origin, amount: int) -> None:
         if not amount:
             return
         self._total += amount
-        rankings, (network, address, peer) = self._rankings, origin.path
+        rankings, (network, address, peer) = self._rankings, origin
         for parent, part in (((), network), ((network,), address), ((network, address), peer)):
             ranking = rankings.get(parent)
             if ranking is None:
@@ -179,7 +184,7 @@ class Shares:
         one = self.greediest(chance)
         if one is None:
             return []
-        return [Origin(one.network, one.address, peer) for peer in self._rankings[one.path[:-1]].most()]
+        return [Origin(one.network, one.address, peer) for peer in self._rankings[one[:-1]].most()]
 
 
 def has_room(held: Shares, origin: Origin, amount: int, *, most: int, ceiling: int) -> bool:
@@ -199,8 +204,8 @@ def has_room(held: Shares, origin: Origin, amount: int, *, most: int, ceiling: i
     for level, room in ((1, beyond), (2, beyond // 4), (3, beyond // 8)):
         if total + amount > most + room:
             return False
-        part = held.of(*origin.path[:level])
-        share /= held.parts(*origin.path[: level - 1]) + (not part)
+        part = held.of(*origin[:level])
+        share /= held.parts(*origin[: level - 1]) + (not part)
         if part + amount <= share or (level == 1 and not part):
             return True
     return False
@@ -282,26 +287,26 @@ class Allowances:
         self._burst = burst
         self._most = most
         self._now = now
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def spend(self, key: str, amount: float = 1.0) -> bool:
+    def spend(self, key: Hashable, amount: float = 1.0) -> bool:
         """Whether `key` has `amount` left at this moment, which is then spent."""
         left, now = self._balance(key)
         self._keep(key, left - amount if left >= amount else left, now)
         return left >= amount
 
-    def owe(self, key: str, amount: float) -> float:
+    def owe(self, key: Hashable, amount: float) -> float:
         """Spend `amount`, be it there or not; the seconds until the debt is paid, 0 where there is none."""
         left, now = self._balance(key)
         self._keep(key, left - amount, now)
         return max(amount - left, 0.0) / self._rate
 
-    def _balance(self, key: str) -> tuple[float, float]:
+    def _balance(self, key: Hashable) -> tuple[float, float]:
         now = self._now()
         left, since = self._left.pop(key, (self._burst, now))
         return min(left + (now - since) * self._rate, self._burst), now
 
-    def _keep(self, key: str, left: float, now: float) -> None:
+    def _keep(self, key: Hashable, left: float, now: float) -> None:
         self._left[key] = (left, now)
         if len(self._left) > self._most:
             self._left.popitem(last=False)

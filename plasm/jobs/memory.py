@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
 
 import anyio
 
@@ -17,20 +15,18 @@ class RunningMemory:
         self._held = 0
         self._waiting: deque[tuple[int, anyio.Event]] = deque()
 
-    @contextlib.asynccontextmanager
-    async def held(self, size: int) -> AsyncIterator[None]:
+    def held(self, size: int) -> _Part:
         """Waits until there is room for `size` bytes (:func:`plasm.memory.memory_of`), and holds it for the block.
 
         Who may run next was decided before, so nobody passes anybody here.
         """
+        return _Part(self, size)
+
+    async def _take(self, size: int) -> None:
         if self._waiting or not self._has_room(size):
             await self._wait(size)
         else:
             self._held += size
-        try:
-            yield
-        finally:
-            self._give_back(size)
 
     def _has_room(self, size: int) -> bool:
         return not self._held or self._held + size <= self._most
@@ -54,3 +50,16 @@ class RunningMemory:
             next_size, come = self._waiting.popleft()
             self._held += next_size
             come.set()
+
+
+class _Part:
+    # Written out, since a generator costs each job several times as much.
+    def __init__(self, memory: RunningMemory, size: int) -> None:
+        self._memory = memory
+        self._size = size
+
+    async def __aenter__(self) -> None:
+        await self._memory._take(self._size)
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._memory._give_back(self._size)

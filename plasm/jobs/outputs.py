@@ -10,6 +10,7 @@ import msgspec
 from plasm.jobs.paths import InvalidPath, check_no_file_in_place_of_a_folder, check_path
 
 STDOUT, STDERR = "stdout", "stderr"
+_STREAMS = {STDOUT, STDERR}
 OUT_PREFIX = "out/"
 """Before the path of a file in ``/out``."""
 MAX_OUT_PATH_BYTES = 200
@@ -49,6 +50,9 @@ def check_names(names: Sequence[str]) -> None:
 
 def in_order(outputs: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
     """As they travel, with both streams there, be they empty."""
+    if outputs.keys() <= _STREAMS:
+        # Most jobs leave nothing else.
+        return [(STDOUT, outputs.get(STDOUT, b"")), (STDERR, outputs.get(STDERR, b""))]
     return [(name, outputs.get(name, b"")) for name in names_in_order({STDOUT, STDERR, *outputs})]
 
 

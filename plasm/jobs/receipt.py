@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from plasm.errors import one_line
 from plasm.identity import InvalidIdentity, has_small_order, peer_key
-from plasm.jobs.manifest import DigestText, Job, canonical_json, result_digest, sha256
+from plasm.jobs.manifest import Job, canonical_json, result_digest, sha256
 from plasm.jobs.outputs import OUT_PREFIX, STDERR, STDOUT, check_names
 from plasm.jobs.paths import InvalidPath
 from plasm.ports import Digest, Engine, Outcome, PeerId, Signer, Verdict
@@ -33,16 +34,18 @@ MAX_RECEIPT_BYTES = 256 * 1024
 MAX_COUNT: Final = 2**53 - 1
 """The largest integer that every reader of JSON keeps."""
 
-Hex = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=256)]
-AsciiName = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,256}\Z")]
-"""Members of other names are sorted differently by UTF-8 and by RFC 8785, which counts in UTF-16."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-Moment = Annotated[
-    str,
-    msgspec.Meta(pattern=r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"),
-]
+# Those of fixed length are held against one pattern together: one for each takes longer than all the rest of reading.
+Hex = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+PrefixedHex = Annotated[str, msgspec.Meta(min_length=71, max_length=71)]
+Nonce = Annotated[str, msgspec.Meta(min_length=32, max_length=32)]
+Moment = Annotated[str, msgspec.Meta(min_length=27, max_length=27)]
 """RFC 3339, UTC, six digits of a second; that the day exists is checked beside it."""
+_MOMENT: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\n"
+_FIXED: Final = re.compile(
+    r"(?:[0-9a-f]{64}\n)+(?:sha256:[0-9a-f]{64}\n){5}[0-9a-f]{32}\n" + _MOMENT + _MOMENT, re.ASCII
+)
 Trap = Literal[
     "unreachable",
     "memory_out_of_bounds",
@@ -86,7 +89,7 @@ class Subject(_Part, frozen=True, kw_only=True):
 class EngineClaim(_Part, frozen=True, kw_only=True):
     """What ran the code."""
 
-    configuration: dict[AsciiName, Text | Count | bool]
+    configuration: dict[Text, Text | Count | bool]
     name: Text
     version: Text
 
@@ -121,17 +124,17 @@ class Predicate(_Part, frozen=True, kw_only=True):
     exit_code: Annotated[int, msgspec.Meta(ge=0, le=255)] | None
     finished_at: Moment
     guards: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)]
-    input_digest: DigestText
+    input_digest: PrefixedHex
     isolation: Text
-    job_digest: DigestText
+    job_digest: PrefixedHex
     limits: LimitsClaim
-    module_digest: DigestText
+    module_digest: PrefixedHex
     node: Text
-    nonce: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    nonce: Nonce
     reproducible: bool
-    result_digest: DigestText
+    result_digest: PrefixedHex
     started_at: Moment
-    stdin_digest: DigestText
+    stdin_digest: PrefixedHex
     trap: Trap | None
     usage: UsageClaim
     verdict: Verdict
@@ -321,9 +324,34 @@ def _read_statement(payload: bytes, node: PeerId) -> Statement:
 
 def _decode_statement(payload: bytes) -> Statement:
     try:
-        return _statements.decode(payload)
+        statement = _statements.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ReceiptRefused(f"the statement is not a receipt's: {one_line(str(error))}") from None
+    _check_forms(statement)
+    return statement
+
+
+def _check_forms(statement: Statement) -> None:
+    """What the types of a statement leave open."""
+    predicate = statement.predicate
+    fixed = (
+        *(subject.digest.sha256 for subject in statement.subject),
+        predicate.input_digest,
+        predicate.job_digest,
+        predicate.module_digest,
+        predicate.result_digest,
+        predicate.stdin_digest,
+        predicate.nonce,
+        predicate.started_at,
+        predicate.finished_at,
+        "",
+    )
+    if not _FIXED.fullmatch("\n".join(fixed)):
+        raise ReceiptRefused("the statement is not a receipt's: a digest, the nonce or a time is not written as such")
+    names = "".join(predicate.engine.configuration)
+    if not (names.isascii() and names.isprintable()):
+        # UTF-8 would sort others differently than RFC 8785 does, which counts in UTF-16.
+        raise ReceiptRefused("the statement is not a receipt's: the engine has settings that are not named in ASCII")
 
 
 @lru_cache(maxsize=256)
@@ -481,7 +509,9 @@ def _encode_statement(statement: Statement) -> bytes:
 
 
 def _timestamp(moment: datetime.datetime) -> str:
-    return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not datetime.UTC:
+        moment = moment.astimezone(datetime.UTC)
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _trap(name: str | None) -> Any:

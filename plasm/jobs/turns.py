@@ -31,26 +31,27 @@ class Usage:
 
     def add(self, network: str, seconds: float) -> None:
         """A job of `network` held a slot for `seconds`."""
-        used, jobs = self._now_of(network)
-        self._used[network] = (used + seconds, jobs + 1, self._now())
+        now = self._now()
+        used, jobs = self._left(network, now)
+        self._used[network] = (used + seconds, jobs + 1, now)
         self._used.move_to_end(network)
         if len(self._used) > _MOST_NETWORKS:
             self._used.popitem(last=False)
 
     def of(self, network: str) -> float:
         """What `network` used lately."""
-        return self._now_of(network)[0]
+        return self._left(network, self._now())[0]
 
     def each(self, network: str) -> float:
         """For how long a job of `network` held its slot lately; infinite where nothing is known of it."""
         used, jobs, _ = self._used.get(network, (0.0, 0.0, 0.0))
         return used / jobs if jobs else math.inf
 
-    def _now_of(self, network: str) -> tuple[float, float]:
+    def _left(self, network: str, now: float) -> tuple[float, float]:
         used, jobs, at = self._used.get(network, (0.0, 0.0, 0.0))
         if not jobs:
             return 0.0, 0.0
-        left = 0.5 ** ((self._now() - at) / _HALF_LIFE_SECONDS)
+        left = 0.5 ** ((now - at) / _HALF_LIFE_SECONDS)
         return used * left, jobs * left
 
 
@@ -81,7 +82,7 @@ class OriginTurns(Generic[T]):
     def push(self, origin: Origin, item: T) -> None:
         """`item` waits behind all others of `origin`."""
         ring = self._networks
-        for part in origin.path[:-1]:
+        for part in origin[:-1]:
             ring = ring.setdefault(part, {})  # type: ignore[assignment]
         ring.setdefault(origin.peer, deque()).append(item)  # type: ignore[union-attr]
         self._count += 1
@@ -97,7 +98,7 @@ class OriginTurns(Generic[T]):
     def remove(self, origin: Origin, item: T) -> bool:
         """Have `item` of `origin` wait no longer; false where it did not."""
         rings: list[_Ring[T]] = [self._networks]
-        for part in origin.path[:-1]:
+        for part in origin[:-1]:
             below = rings[-1].get(part)
             if not isinstance(below, dict):
                 return False
@@ -107,7 +108,7 @@ class OriginTurns(Generic[T]):
             return False
         items.remove(item)
         self._count -= 1
-        for ring, part in zip(reversed(rings), reversed(origin.path), strict=True):
+        for ring, part in zip(reversed(rings), reversed(origin), strict=True):
             if ring[part]:
                 break
             del ring[part]

@@ -36,6 +36,7 @@ from plasm.ports import PeerId, Runtime, Signer, Store, StoreError
 
 _SWEEP_EVERY_SECONDS = 60
 _ASSUMED_JOB_SECONDS = 1
+_CANCELLED = Ending(state=CANCELLED, detail="cancelled while it ran")
 QUICK_COMPILE_SECONDS = 5.0
 """A module that takes longer to compile is begun anew later, where it holds up only its like.
 
@@ -333,8 +334,7 @@ class Worker:
         """
         accepted = tracked.accepted
         tracked.move(state)
-        cancelled = Ending(state=CANCELLED, detail="cancelled while it ran")
-        ending: Ending | None = cancelled
+        ending: Ending | None = _CANCELLED
         with anyio.CancelScope() as tracked.scope:
             attempt = 1
             if tracked.journaled:
@@ -358,7 +358,7 @@ class Worker:
                 with recording():
                     await self._journal.interrupted(accepted.id)
         # Cancelled at the last moment it waits for nothing more either.
-        return cancelled if ending is None and tracked.cancelled else ending
+        return _CANCELLED if ending is None and tracked.cancelled else ending
 
     async def _sweep_regularly(self) -> None:
         while True:

@@ -313,7 +313,7 @@ async def test_the_room_is_taken_from_the_network_that_holds_most():
         await journal.completed(replace(accepted(1), origin=modest), done(bytes(1000)))
         for number in range(2, 20):
             # Another identity each time.
-            origin = replace(greedy, peer=f"p{number}")
+            origin = greedy._replace(peer=f"p{number}")
             await journal.completed(replace(accepted(number), origin=origin, client=origin.peer), done(bytes(1000)))
         assert await kept(journal, range(1, 20)) == [1, 16, 17, 18, 19]
 

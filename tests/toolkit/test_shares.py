@@ -46,7 +46,7 @@ def test_the_one_that_holds_most_is_still_known_after_much_was_given_back() -> N
         greediest = shares.greediest()
         assert greediest is not None
         assert greediest.network == network
-        shares.give(greediest, shares.of(*greediest.path))
+        shares.give(greediest, shares.of(*greediest))
         greediest = shares.greediest()
         assert greediest is not None
         assert greediest.network == left

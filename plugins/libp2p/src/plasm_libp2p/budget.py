@@ -94,7 +94,7 @@ class LoopBudget:
 
     def charge(self, origin: Origin, units: float) -> float:
         """`units` were spent; the seconds that whoever spent them has to wait."""
-        if self._own.spend("\n".join(origin.path), units):
+        if self._own.spend(origin, units):
             return 0.0
         now = trio.current_time()
         crowded = self._all.owe("", units) > 0

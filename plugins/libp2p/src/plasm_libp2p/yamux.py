@@ -68,8 +68,6 @@ class YamuxConnection(IMuxedConn):
         self._budget = budget or LoopBudget()
         self._owed = 0
         """Units that were spent and not charged yet."""
-        self._unshared = 0
-        """Units that were charged since others ran."""
         self._futile = Allowances(FUTILE_PER_SECOND, FUTILE_BURST, 1, trio.current_time)
         self.peer_id = peer_id
         self.session = conn
@@ -300,16 +298,12 @@ class YamuxConnection(IMuxedConn):
         self._owed += units
 
     async def charge(self, units: int = 0) -> None:
-        """Wait for as long as what was spent costs; others run meanwhile, once it has become a batch."""
-        units, self._owed = units + self._owed, 0
-        wait = self._budget.charge(self.origin, units)
-        self._unshared += units
-        if wait:
-            self._unshared = 0
-            await trio.sleep(wait)
-        elif self._unshared >= BATCH_UNITS:
-            self._unshared = 0
-            await trio.lowlevel.checkpoint()
+        """Wait for as long as what was spent costs, once it has become a batch; others run meanwhile."""
+        self._owed += units
+        if self._owed < BATCH_UNITS:
+            return
+        units, self._owed = self._owed, 0
+        await trio.sleep(self._budget.charge(self.origin, units))
 
     def _may_be_futile(self, count: int = 1) -> bool:
         """Whether the peer may send `count` such frames more."""
