@@ -165,7 +165,7 @@ class Intake:
         """Nothing comes of the job but `ending`; if it runs it stops."""
         self._queue.forget(tracked)
         tracked.end(ending)
-        tracked.scope.cancel()
+        tracked.stop()
 
     def _check_room(self, offer: Offer, origin: Origin) -> None:
         queue = self._queue

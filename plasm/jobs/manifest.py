@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -116,20 +116,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
         Raises :exc:`InvalidJob`.
         """
-        for what, texts in (("arguments", self.args), ("environment", [*self.env, *self.env.values()])):
-            if any("\0" in text for text in texts):
-                raise InvalidJob(f"a NUL stands in the {what}")
-            try:
-                size = sum(len(text.encode()) + 1 for text in texts)
-            except UnicodeEncodeError:
-                raise InvalidJob(f"the {what} cannot be written as UTF-8") from None
-            if size > MAX_TEXT_BYTES:
-                raise InvalidJob(f"the {what} hold {size} bytes, and {MAX_TEXT_BYTES} are allowed")
+        # Most jobs have few of these, and each costs something to look at.
+        if self.args:
+            _check_texts("arguments", self.args)
+        if self.env:
+            _check_texts("environment", [*self.env, *self.env.values()])
         if any(not name or "=" in name for name in self.env):
             raise InvalidJob("a variable's name is empty or holds an equals sign")
         if len(set(self.manifest.capabilities)) != len(self.manifest.capabilities):
             raise InvalidJob("a capability is named twice")
-        self._check_inputs()
+        if self.inputs:
+            self._check_inputs()
 
     def check_as_received(self) -> None:
         """Hold a job of our own making against all that holds for what comes from peers. Raises :exc:`InvalidJob`."""
@@ -232,6 +229,17 @@ def input_files(files: Mapping[str, bytes]) -> tuple[InputFile, ...]:
 def join_input(job: Job, stdin: bytes, files: Mapping[str, bytes]) -> bytes:
     """The input as it travels; :meth:`Job.split_input` takes it apart."""
     return b"".join([stdin, *(files[file.path] for file in job.inputs)])
+
+
+def _check_texts(what: str, texts: Sequence[str]) -> None:
+    if any("\0" in text for text in texts):
+        raise InvalidJob(f"a NUL stands in the {what}")
+    try:
+        size = sum(len(text.encode()) + 1 for text in texts)
+    except UnicodeEncodeError:
+        raise InvalidJob(f"the {what} cannot be written as UTF-8") from None
+    if size > MAX_TEXT_BYTES:
+        raise InvalidJob(f"the {what} hold {size} bytes, and {MAX_TEXT_BYTES} are allowed")
 
 
 _canonical = msgspec.json.Encoder(order="sorted")

@@ -25,8 +25,8 @@ class Tracked:
         self.state = accepted.state
         self.ahead = 0
         self.ending: Ending | None = None
-        self.scope = anyio.CancelScope()
-        """Cancelling it stops the run, or the compilation of the job's module."""
+        self.scope: anyio.CancelScope | None = None
+        """Of the run, or of the compilation of the job's module, whichever began last."""
         self.since = anyio.current_time()
         """When it was accepted, or read from the journal of an earlier life."""
         self.cancelled = False
@@ -50,6 +50,11 @@ class Tracked:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+    def stop(self) -> None:
+        """Stop the run, or the compilation, if one goes on."""
+        if self.scope is not None:
+            self.scope.cancel()
 
     def end(self, ending: Ending) -> None:
         """The job has ended."""

@@ -89,6 +89,8 @@ class OriginTurns(Generic[T]):
 
     def pop(self, takes: Callable[[T], bool] = lambda item: True) -> T | None:
         """The next of those that `takes` is true of; ``None`` where there is none."""
+        if not self._count:
+            return None
         found = _pop(self._networks, takes, self._by_use())
         if found is None:
             return None

@@ -163,7 +163,7 @@ class Worker:
         # Ended before it is in the journal, it would stand there as waiting, and run in the next life of the node.
         await tracked.recorded.wait()
         if tracked.state == RUNNING or tracked.state == "compiling":
-            tracked.scope.cancel()
+            tracked.stop()
             while tracked.ending is None:
                 await tracked.changed()
         if tracked.unrecorded:
@@ -330,12 +330,13 @@ class Worker:
     ) -> Ending | None:
         """Do something for a job: one of its attempts if the node dies of it, and none if ``None`` comes of it.
 
-        Cancelling the job's scope ends it.
+        :meth:`Tracked.stop` ends it.
         """
         accepted = tracked.accepted
         tracked.move(state)
         ending: Ending | None = _CANCELLED
-        with anyio.CancelScope() as tracked.scope:
+        with anyio.CancelScope() as scope:
+            tracked.scope = scope
             attempt = 1
             if tracked.journaled:
                 with recording():
@@ -343,7 +344,7 @@ class Worker:
             try:
                 ending = await do(attempt)
             except anyio.get_cancelled_exc_class():
-                if tracked.journaled and not tracked.scope.cancel_called:
+                if tracked.journaled and not scope.cancel_called:
                     with anyio.CancelScope(shield=True), anyio.move_on_after(RECORD_SECONDS):
                         await self._journal.interrupted(accepted.id)
                 raise
