@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any
 
 from plasm.errors import printable
@@ -11,6 +12,18 @@ from plasm.errors import printable
 
 class _OneLine(logging.Formatter):
     """Escapes what is unprintable: a line may quote what a peer sent, and must neither break nor steer a terminal."""
+
+    def __init__(self, fmt: str) -> None:
+        super().__init__(fmt)
+        self._second = -1
+        self._clock = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        # A busy node writes hundreds of lines in the same second.
+        if (second := int(record.created)) != self._second:
+            self._second = second
+            self._clock = time.strftime(datefmt or self.default_time_format, time.localtime(second))
+        return f"{self._clock},{int(record.msecs):03d}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return printable(super().formatMessage(record))
@@ -35,5 +48,6 @@ def configure_logging(verbose: bool) -> None:
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # What no line shows need not be found out for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     logging.basicConfig(level=logging.WARNING if verbose else logging.CRITICAL, handlers=[handler])
     logging.getLogger("plasm").setLevel(logging.DEBUG if verbose else logging.WARNING)

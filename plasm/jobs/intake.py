@@ -11,7 +11,7 @@ import anyio
 
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.bounds import Bounds
-from plasm.jobs.endings import Endings, recording
+from plasm.jobs.endings import Endings, Recording
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import job_id
 from plasm.jobs.messages import INLINE_BYTES, Offer
@@ -218,7 +218,7 @@ class Intake:
         # From here on nothing takes the job back: another stream that brings the same would record it a second time.
         tracked.supplied = True
         try:
-            with recording():
+            with Recording():
                 await self._journal.supplied(tracked.accepted.id, data)
         except JournalUnusable:
             self._endings.give_up(tracked)

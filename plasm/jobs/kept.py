@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from plasm.jobs.records import OWN
@@ -25,9 +26,10 @@ class KeptEndings:
         self._alike: dict[Origin, Origin] = {}
         """One for all that are equal: each job brings one of its own, which would be most of what is held for it."""
         self._endings: dict[Origin, dict[bytes, Kept]] = {}
-        self._bytes = Shares()
-        self._number = Shares()
-        self._own_bytes = 0
+        self._held_bytes = 0
+        self._by_bytes: Shares | None = None
+        self._by_number: Shares | None = None
+        """What each origin has, once something had to go: until then nobody needs to know."""
 
     def __contains__(self, identity: bytes) -> bool:
         return identity in self._origins
@@ -38,7 +40,7 @@ class KeptEndings:
     @property
     def held_bytes(self) -> int:
         """Of all of them."""
-        return self._bytes.total + self._own_bytes
+        return self._held_bytes
 
     def add(self, identity: bytes, origin: Origin, kept: Kept) -> None:
         """A job of `origin` has ended last."""
@@ -64,13 +66,20 @@ class KeptEndings:
 
         What comes is not held against it, and so never goes for being large.
         """
-        if self.held_bytes + coming_bytes > self._max_bytes:
-            greediest = self._bytes.greediest()
+        if self._held_bytes + coming_bytes > self._max_bytes:
+            shares = self._by_bytes = self._by_bytes or self._summed(lambda kept: kept.held)
         elif len(self) + coming > self._max_endings:
-            greediest = self._number.greediest()
+            shares = self._by_number = self._by_number or self._summed(lambda kept: 1)
         else:
             return None
-        return next(iter(self._endings.get(greediest or OWN, ())), None)
+        return next(iter(self._endings.get(shares.greediest() or OWN, ())), None)
+
+    def _summed(self, measure: Callable[[Kept], int]) -> Shares:
+        shares = Shares()
+        for origin, endings in self._endings.items():
+            if origin is not OWN:
+                shares.take(origin, sum(map(measure, endings.values())))
+        return shares
 
     def before(self, moment: float) -> bytes | None:
         """One that ended before `moment`; ``None`` where none did."""
@@ -81,11 +90,11 @@ class KeptEndings:
         return None
 
     def _count(self, origin: Origin, number: int, held: int) -> None:
+        self._held_bytes += held
         if origin is OWN:
-            self._own_bytes += held
-        elif number > 0:
-            self._number.take(origin, number)
-            self._bytes.take(origin, held)
-        else:
-            self._number.give(origin, -number)
-            self._bytes.give(origin, -held)
+            return
+        for shares, amount in ((self._by_bytes, held), (self._by_number, number)):
+            if shares is not None and number > 0:
+                shares.take(origin, amount)
+            elif shares is not None:
+                shares.give(origin, -amount)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
@@ -84,6 +84,7 @@ class Responder:
         """Of the streams."""
         self._results = Budget(RESULTS_BYTES, RESULTS_BYTES_UNSHARED)
         self._owed: dict[object, Tracked | Ending | None] = {}
+        """For each request that is not answered yet: the job that it is about, once that was found."""
         self._answered: anyio.Event | None = None
 
     async def drain(self) -> None:
@@ -92,18 +93,6 @@ class Responder:
             if self._answered is None:
                 self._answered = anyio.Event()
             await self._answered.wait()
-
-    @contextlib.contextmanager
-    def _owing(self, found: Tracked | Ending | None = None) -> Iterator[object]:
-        key = object()
-        self._owed[key] = found
-        try:
-            yield key
-        finally:
-            del self._owed[key]
-            if self._answered is not None:
-                self._answered.set()
-                self._answered = None
 
     async def handle(self, stream: Stream) -> None:
         """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
@@ -147,16 +136,23 @@ class Responder:
             request = decode_request(body)
             # One piece of data holds thousands of them.
             await _charge(stream, REQUEST_UNITS + len(body) // BYTES_OF_UNIT)
+            owed = object()
+            self._owed[owed] = None
             try:
-                await self._answer(stream, origin, reader, request)
+                await self._answer(stream, origin, reader, request, owed)
             except JournalUnusable as error:
                 self._faults.add("this node", "its journal cannot be used", error, level=logging.ERROR)
                 await self._send(stream, Failed(reason="NodeFailed", detail="the node cannot write its journal"))
+            finally:
+                del self._owed[owed]
+                if self._answered is not None:
+                    self._answered.set()
+                    self._answered = None
 
-    async def _answer(self, stream: Stream, origin: Origin, reader: FrameReader, request: object) -> None:
+    async def _answer(self, stream: Stream, origin: Origin, reader: FrameReader, request: object, owed: object) -> None:
         match request:
             case Offer():
-                await self._answer_offer(stream, origin, reader, request)
+                await self._answer_offer(stream, origin, reader, request, owed)
             case Fetch():
                 found = await self._worker.find(request.job_id, stream.peer)
                 if found is None:
@@ -164,8 +160,8 @@ class Responder:
                 elif isinstance(found, Tracked) and not request.wait:
                     await self._send(stream, Failed(reason="NotFinished", detail=found.state))
                 else:
-                    with self._owing(found):
-                        await self._deliver(stream, origin, request.job_id, found)
+                    self._owed[owed] = found
+                    await self._deliver(stream, origin, request.job_id, found)
             case Cancel():
                 if await self._worker.cancel(request.job_id, stream.peer):
                     await self._send(stream, Cancelled(job_id=request.job_id))
@@ -176,18 +172,19 @@ class Responder:
             case _:
                 raise ProtocolViolation("a piece that nothing asked for")
 
-    async def _answer_offer(self, stream: Stream, origin: Origin, reader: FrameReader, offer: Offer) -> None:
-        with self._owing() as owed:
-            try:
-                found, identity, needs = await self._worker.intake.accept(offer, stream.peer, origin)
-            except OfferRejected as rejected:
-                self._faults.add(stream.peer, "a job was rejected", rejected, level=logging.INFO)
-                await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
-                return
-            if isinstance(found, Tracked) and found.ending is None:
-                self._log.info("job %s accepted from %s", identity, stream.peer)
-            self._owed[owed] = found
-            await self._answer_accepted(stream, origin, reader, offer, found, identity, needs)
+    async def _answer_offer(
+        self, stream: Stream, origin: Origin, reader: FrameReader, offer: Offer, owed: object
+    ) -> None:
+        try:
+            found, identity, needs = await self._worker.intake.accept(offer, stream.peer, origin)
+        except OfferRejected as rejected:
+            self._faults.add(stream.peer, "a job was rejected", rejected, level=logging.INFO)
+            await self._send(stream, Rejected(reason=rejected.reason, detail=rejected.detail[:1000]))
+            return
+        if isinstance(found, Tracked) and found.ending is None:
+            self._log.info("job %s accepted from %s", identity, stream.peer)
+        self._owed[owed] = found
+        await self._answer_accepted(stream, origin, reader, offer, found, identity, needs)
 
     async def _answer_accepted(
         self,

@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.bounds import Bounds
-from plasm.jobs.endings import RECORD_SECONDS, Endings, recording
+from plasm.jobs.endings import RECORD_SECONDS, Endings, Recording
 from plasm.jobs.execution import MOST_ATTEMPTS, Executor, ModuleDropped
 from plasm.jobs.intake import Intake
 from plasm.jobs.journal import Journal
@@ -339,7 +339,7 @@ class Worker:
             tracked.scope = scope
             attempt = 1
             if tracked.journaled:
-                with recording():
+                with Recording():
                     attempt = await self._journal.started(accepted.id)
             try:
                 ending = await do(attempt)
@@ -356,7 +356,7 @@ class Worker:
                 self._log.debug("job %s", accepted.id, exc_info=True)
                 ending = Ending(state=FAILED, detail=f"a driver broke: {type(error).__name__}")
             if ending is None and tracked.journaled:
-                with recording():
+                with Recording():
                     await self._journal.interrupted(accepted.id)
         # Cancelled at the last moment it waits for nothing more either.
         return _CANCELLED if ending is None and tracked.cancelled else ending
