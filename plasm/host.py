@@ -164,6 +164,7 @@ async def open_node(
         ):
             responder = Responder(worker, SOFTWARE, log)
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(responder.watch)
                 for _, transport in ports.transports:
                     await tasks.start(_serve, transport, responder)
                 addresses = _addresses(ports)

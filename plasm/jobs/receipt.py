@@ -36,16 +36,22 @@ MAX_COUNT: Final = 2**53 - 1
 
 Text = Annotated[str, msgspec.Meta(max_length=256)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-# Those of fixed length are held against one pattern together: one for each takes longer than all the rest of reading.
-Hex = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
-PrefixedHex = Annotated[str, msgspec.Meta(min_length=71, max_length=71)]
-Nonce = Annotated[str, msgspec.Meta(min_length=32, max_length=32)]
-Moment = Annotated[str, msgspec.Meta(min_length=27, max_length=27)]
+
+
+def _shaped(pattern: str, length: int) -> msgspec.Meta:
+    # The pattern is for readers of the schema: one for each text would take longer than all the rest of reading, so
+    # that they are held against one pattern together.
+    return msgspec.Meta(min_length=length, max_length=length, extra_json_schema={"pattern": pattern})
+
+
+_HEX, _PREFIXED, _NONCE = "[0-9a-f]{64}", "sha256:[0-9a-f]{64}", "[0-9a-f]{32}"
+_MOMENT = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
+_SHAPED: Final = re.compile(rf"(?:{_HEX}\n)+(?:{_PREFIXED}\n){{5}}{_NONCE}\n{_MOMENT}\n{_MOMENT}\n", re.ASCII)
+Hex = Annotated[str, _shaped(f"^{_HEX}$", 64)]
+PrefixedHex = Annotated[str, _shaped(f"^{_PREFIXED}$", 71)]
+Nonce = Annotated[str, _shaped(f"^{_NONCE}$", 32)]
+Moment = Annotated[str, _shaped(f"^{_MOMENT}$", 27)]
 """RFC 3339, UTC, six digits of a second; that the day exists is checked beside it."""
-_MOMENT: Final = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\n"
-_FIXED: Final = re.compile(
-    r"(?:[0-9a-f]{64}\n)+(?:sha256:[0-9a-f]{64}\n){5}[0-9a-f]{32}\n" + _MOMENT + _MOMENT, re.ASCII
-)
 Trap = Literal[
     "unreachable",
     "memory_out_of_bounds",
@@ -327,14 +333,14 @@ def _decode_statement(payload: bytes) -> Statement:
         statement = _statements.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ReceiptRefused(f"the statement is not a receipt's: {one_line(str(error))}") from None
-    _check_forms(statement)
+    _check_shapes(statement)
     return statement
 
 
-def _check_forms(statement: Statement) -> None:
+def _check_shapes(statement: Statement) -> None:
     """What the types of a statement leave open."""
     predicate = statement.predicate
-    fixed = (
+    shaped = (
         *(subject.digest.sha256 for subject in statement.subject),
         predicate.input_digest,
         predicate.job_digest,
@@ -346,7 +352,7 @@ def _check_forms(statement: Statement) -> None:
         predicate.finished_at,
         "",
     )
-    if not _FIXED.fullmatch("\n".join(fixed)):
+    if not _SHAPED.fullmatch("\n".join(shaped)):
         raise ReceiptRefused("the statement is not a receipt's: a digest, the nonce or a time is not written as such")
     names = "".join(predicate.engine.configuration)
     if not (names.isascii() and names.isprintable()):

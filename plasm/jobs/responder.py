@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +14,7 @@ from plasm.errors import one_line
 from plasm.faultlog import FaultLog
 from plasm.jobs.admission import OfferRejected
 from plasm.jobs.budget import Budget
+from plasm.jobs.deadlines import Deadlines, TimedStream
 from plasm.jobs.framing import FrameError, FrameReader
 from plasm.jobs.manifest import InvalidJob
 from plasm.jobs.messages import (
@@ -79,6 +80,7 @@ class Responder:
         self._software = software
         self._log = log
         self._faults = FaultLog(log)
+        self._deadlines = Deadlines()
         self._streams: Counter[PeerId] = Counter()
         self._shares = Shares()
         """Of the streams."""
@@ -94,8 +96,12 @@ class Responder:
                 self._answered = anyio.Event()
             await self._answered.wait()
 
+    async def watch(self) -> None:
+        """Give up peers that are silent or do not read, until cancelled."""
+        await self._deadlines.watch()
+
     async def handle(self, stream: Stream) -> None:
-        """Answer one stream until its peer ends it, goes silent or breaks the protocol."""
+        """Answer one stream until its peer ends it, breaks the protocol or, while :meth:`watch` runs, goes silent."""
         peer = stream.peer
         self._faults.tell()
         origin = origin_of(stream.remote_ip if isinstance(stream, Located) else None, peer)
@@ -108,12 +114,11 @@ class Responder:
         self._streams[peer] += 1
         self._shares.take(origin)
         try:
-            await self._converse(stream, origin)
+            with self._deadlines.of(stream, SEND_SECONDS) as timed:
+                await self._converse(timed, origin)
         except (FrameError, ProtocolViolation) as error:
             self._faults.add(peer, "broke the protocol", error)
             await stream.reset()
-        except UnsupportedVersion:
-            await self._send(stream, Unsupported())
         except TimeoutError:
             self._faults.add(peer, "silent, or does not read", "its stream is closed", level=logging.INFO)
             await stream.reset()
@@ -125,15 +130,20 @@ class Responder:
                 del self._streams[peer]
             self._shares.give(origin)
 
-    async def _converse(self, stream: Stream, origin: Origin) -> None:
+    async def _converse(self, stream: TimedStream, origin: Origin) -> None:
         reader = FrameReader(stream)
         while True:
             if (body := reader.ready()) is None:
-                with anyio.fail_after(IDLE_SECONDS):
-                    body = await reader.receive()
+                stream.expect(IDLE_SECONDS)
+                body = await reader.receive()
+                stream.expect(math.inf)
             if body is None:
                 return
-            request = decode_request(body)
+            try:
+                request = decode_request(body)
+            except UnsupportedVersion:
+                await self._send(stream, Unsupported())
+                return
             # One piece of data holds thousands of them.
             await _charge(stream, REQUEST_UNITS + len(body) // BYTES_OF_UNIT)
             owed = object()
@@ -149,7 +159,9 @@ class Responder:
                     self._answered.set()
                     self._answered = None
 
-    async def _answer(self, stream: Stream, origin: Origin, reader: FrameReader, request: object, owed: object) -> None:
+    async def _answer(
+        self, stream: TimedStream, origin: Origin, reader: FrameReader, request: object, owed: object
+    ) -> None:
         match request:
             case Offer():
                 await self._answer_offer(stream, origin, reader, request, owed)
@@ -173,7 +185,7 @@ class Responder:
                 raise ProtocolViolation("a piece that nothing asked for")
 
     async def _answer_offer(
-        self, stream: Stream, origin: Origin, reader: FrameReader, offer: Offer, owed: object
+        self, stream: TimedStream, origin: Origin, reader: FrameReader, offer: Offer, owed: object
     ) -> None:
         try:
             found, identity, needs = await self._worker.intake.accept(offer, stream.peer, origin)
@@ -188,7 +200,7 @@ class Responder:
 
     async def _answer_accepted(
         self,
-        stream: Stream,
+        stream: TimedStream,
         origin: Origin,
         reader: FrameReader,
         offer: Offer,
@@ -216,7 +228,7 @@ class Responder:
         await self._deliver(stream, origin, identity, found)
 
     async def _receive_transfer(
-        self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked
+        self, stream: TimedStream, reader: FrameReader, offer: Offer, needs: tuple[str, ...], tracked: Tracked
     ) -> bool:
         """Whether all has arrived that the job needs. A stream that brings it again takes over from an earlier one."""
         if tracked.transfer is not None and tracked.state == TRANSFERRING and not tracked.supplied:
@@ -269,7 +281,7 @@ class Responder:
                 raise ProtocolViolation(str(error)) from None
         await self._worker.intake.supplied(tracked, data)
 
-    async def _deliver(self, stream: Stream, origin: Origin, identity: str, found: Tracked | Ending) -> None:
+    async def _deliver(self, stream: TimedStream, origin: Origin, identity: str, found: Tracked | Ending) -> None:
         if isinstance(found, Tracked):
             with anyio.move_on_after(QUIET_SECONDS):
                 while found.ending is None:
@@ -288,7 +300,7 @@ class Responder:
         else:
             await self._send_in_turn(stream, origin, identity, found)
 
-    async def _send_in_turn(self, stream: Stream, origin: Origin, identity: str, ending: Ending) -> None:
+    async def _send_in_turn(self, stream: TimedStream, origin: Origin, identity: str, ending: Ending) -> None:
         if not ending.left_out:
             await self._send_result(stream, identity, ending)
             return
@@ -307,17 +319,16 @@ class Responder:
                 return
             await self._send_result(stream, identity, whole)
 
-    async def _send_result(self, stream: Stream, identity: str, ending: Ending) -> None:
+    async def _send_result(self, stream: TimedStream, identity: str, ending: Ending) -> None:
         data = joined(ending.outputs)
         await self._send(stream, _result(identity, ending, data))
         if len(data) > INLINE_BYTES:
             with anyio.fail_after(self._worker.bounds.transfer_seconds):
                 await send_pieces(stream, data, PIECE_SECONDS)
 
-    async def _send(self, stream: Stream, *messages: Message) -> None:
+    async def _send(self, stream: TimedStream, *messages: Message) -> None:
         answer = b"".join(map(encode, messages))
-        with anyio.fail_after(SEND_SECONDS):
-            await stream.send(answer)
+        await stream.send(answer)
         if units := len(answer) // SENT_BYTES_OF_UNIT:
             await _charge(stream, units)
 
@@ -332,17 +343,15 @@ def _result(identity: str, ending: Ending, data: bytes) -> Result:
     )
 
 
-async def _charge(stream: Stream, units: int) -> None:
+async def _charge(stream: TimedStream, units: int) -> None:
     """Have the peer wait for what it costs, and let others run."""
-    # To ask a protocol that may be checked at runtime costs more than to charge.
-    charge: Callable[[int], Awaitable[None]] | None = getattr(stream, "charge", None)
-    await (charge(units) if charge is not None else anyio.lowlevel.checkpoint())
+    await (stream.charge(units) if stream.charge is not None else anyio.lowlevel.checkpoint())
 
 
 class _Transfer:
     """What a client is to send after its offer was accepted."""
 
-    def __init__(self, stream: Stream, reader: FrameReader, offer: Offer, needs: tuple[str, ...]) -> None:
+    def __init__(self, stream: TimedStream, reader: FrameReader, offer: Offer, needs: tuple[str, ...]) -> None:
         self._stream = stream
         self._reader = reader
         self._left = 0

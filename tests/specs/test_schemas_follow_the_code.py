@@ -53,6 +53,9 @@ def bounds_of(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
     if isinstance(found.get("default"), tuple):
         found["default"] = list(found["default"])
     if "pattern" in merged:
+        if found.get("minLength", 0) == found.get("maxLength"):
+            # A pattern of one length says it.
+            found = {name: value for name, value in found.items() if name not in ("minLength", "maxLength")}
         found["pattern"] = merged["pattern"].replace("\\A", "^").replace("\\Z", "$")
     if "const" in merged and isinstance(merged["const"], int):
         found |= {"minimum": merged["const"], "maximum": merged["const"]}
