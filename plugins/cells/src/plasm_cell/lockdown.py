@@ -37,11 +37,11 @@ CELL_SOCKET = 3
 MARGIN_BYTES = 96 << 20
 """What the engine itself may take while a job runs: stores, tables, exception objects, stacks."""
 _FAR_AWAY = 1 << 30
-RUN_NICENESS = 5
-"""A quarter of the processor beside one busy process that has none (``sched_prio_to_weight`` in Linux): the node goes
-on however many jobs run."""
+RUN_NICENESS = 2
+"""Two thirds of the share of a process that has none (``sched_prio_to_weight`` in Linux): the node goes on however many
+jobs run. With more of it short runs wait for others whenever the processors are busy."""
 COMPILE_NICENESS = 10
-"""A quarter again beside a run. With less, a node that is busy with runs would hardly compile."""
+"""A sixth of the share of a run. With less, a node that is busy with runs would hardly compile."""
 
 Steps = Sequence[tuple[Callable[..., object], tuple[Any, ...]]]
 """Functions that raise :exc:`OSError` where they fail, and their arguments."""
