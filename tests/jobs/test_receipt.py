@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from plasm.identity import base58_encode, did_key
 from plasm.jobs.manifest import canonical_json, sha256
 from plasm.jobs.receipt import (
-    Moment,
     MAX_RECEIPT_BYTES,
     PAYLOAD_TYPE,
+    Moment,
     ReceiptRefused,
     claimed_node,
     hold_against,
