@@ -40,9 +40,7 @@ AsciiName = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{0,256}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Moment = Annotated[
     str,
-    msgspec.Meta(
-        pattern=r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"
-    ),
+    msgspec.Meta(pattern=r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z\Z"),
 ]
 """RFC 3339, UTC, six digits of a second; that the day exists is checked beside it. Hour 24, which Python reads from
 3.14 on, would be a second text for midnight."""
