@@ -45,13 +45,14 @@ def _shaped(pattern: str, length: int) -> msgspec.Meta:
 
 
 _HEX, _PREFIXED, _NONCE = "[0-9a-f]{64}", "sha256:[0-9a-f]{64}", "[0-9a-f]{32}"
-_MOMENT = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
+_MOMENT = r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
 _SHAPED: Final = re.compile(rf"(?:{_HEX}\n)+(?:{_PREFIXED}\n){{5}}{_NONCE}\n{_MOMENT}\n{_MOMENT}\n", re.ASCII)
 Hex = Annotated[str, _shaped(f"^{_HEX}$", 64)]
 PrefixedHex = Annotated[str, _shaped(f"^{_PREFIXED}$", 71)]
 Nonce = Annotated[str, _shaped(f"^{_NONCE}$", 32)]
 Moment = Annotated[str, _shaped(f"^{_MOMENT}$", 27)]
-"""RFC 3339, UTC, six digits of a second; that the day exists is checked beside it."""
+"""RFC 3339, UTC, six digits of a second; that the day exists is checked beside it. Hour 24, which Python reads from
+3.14 on, would be a second text for midnight."""
 Trap = Literal[
     "unreachable",
     "memory_out_of_bounds",

@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
@@ -16,6 +17,7 @@ from plasm.jobs.manifest import canonical_json, sha256
 from plasm.jobs.receipt import (
     MAX_RECEIPT_BYTES,
     PAYLOAD_TYPE,
+    Moment,
     ReceiptRefused,
     claimed_node,
     hold_against,
@@ -77,6 +79,12 @@ def test_a_receipt_is_verified_with_the_key_of_its_node_and_binds_everything():
     assert (said.usage.fuel, said.usage.wall_microseconds, said.usage.cpu_microseconds) == (12, 250_000, 125_000)
     assert said.limits.timeout_seconds == JOB.manifest.timeout_seconds
     assert said.started_at == "2026-01-02T03:04:05.000000Z"
+
+
+@pytest.mark.parametrize("hour", ["24", "29"])
+def test_an_hour_that_no_day_has_is_refused_whatever_the_version_of_python_takes(hour: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(f"2026-03-01T{hour}:00:00.000000Z", Moment)
 
 
 def test_the_same_outcome_signed_again_gives_the_same_bytes():

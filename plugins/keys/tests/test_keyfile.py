@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import stat
 import subprocess
@@ -19,6 +20,13 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plasm_keys import keyfile
+
+KEY_OF_33_BYTES = (
+    b"-----BEGIN PRIVATE KEY-----\n"
+    + base64.b64encode(bytes.fromhex("302f020100300506032b657004230421") + bytes(33))
+    + b"\n-----END PRIVATE KEY-----\n"
+)
+"""A well-formed PKCS#8 document whose key has one byte too many."""
 
 
 def pem_of(key: Ed25519PrivateKey | X25519PrivateKey, encryption: KeySerializationEncryption | None = None) -> bytes:
@@ -144,11 +152,12 @@ def test_install_never_overwrites(key_path: Path) -> None:
         (b"", "no private key"),
         (b"not a key", "no private key"),
         (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no private key"),
+        (KEY_OF_33_BYTES, "no private key"),
         (pem_of(X25519PrivateKey.generate()), "not an Ed25519 key"),
         (pem_of(Ed25519PrivateKey.generate(), BestAvailableEncryption(b"secret")), "encrypted"),
         (b"#" * 5000 + pem_of(Ed25519PrivateKey.generate()), "too large"),
     ],
-    ids=["empty", "text", "broken", "x25519", "encrypted", "large"],
+    ids=["empty", "text", "broken", "of 33 bytes", "x25519", "encrypted", "large"],
 )
 def test_install_refuses_what_is_no_ed25519_key(key_path: Path, pem: bytes, reason: str) -> None:
     with pytest.raises(keyfile.KeyRefused, match=reason):

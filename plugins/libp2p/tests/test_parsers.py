@@ -7,11 +7,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
-from plasm_libp2p.addresses import parse, resolve
-from plasm_libp2p.lookup import read_peers
+from plasm_libp2p.addresses import TcpAddress, parse, read_binary, resolve
+from plasm_libp2p.kademlia import MOST_LOOKED_AT
+from plasm_libp2p.lookup import MOST_NAMED, read_peers
 from plasm_libp2p.records import MOST_ADDRESSES
 
-from plasm.identity import peer_id
+from plasm.identity import base58_decode, peer_id
 from plasm.ports import AddressRefused
 
 hosts = (
@@ -54,6 +55,23 @@ def test_whatever_an_answer_says_of_peers_is_dropped_or_usable(said: list[tuple[
     for peer, addresses in read_peers(answer.closerPeers):
         assert len(addresses) <= MOST_ADDRESSES
         assert all(parse(address).peer == peer for address in addresses)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_an_answer_that_is_full_of_addresses_has_no_more_of_them_read_than_an_honest_one(
+    alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr("plasm_libp2p.kademlia.read_binary", lambda raw: read.append(raw) or read_binary(raw))
+    answer = Message()
+    for number in range(MOST_NAMED):
+        entry = answer.providerPeers.add()
+        key = Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big")).public_key()
+        entry.id = base58_decode(peer_id(key.public_bytes_raw()))
+        for port in range(MOST_LOOKED_AT):
+            entry.addrs.append(TcpAddress("ip4", "192.0.2.1", 1 if alike else 1 + port).binary)
+    assert len(read_peers(answer.providerPeers)) == MOST_NAMED
+    assert len(read) <= MOST_NAMED * MOST_ADDRESSES
 
 
 @pytest.mark.anyio

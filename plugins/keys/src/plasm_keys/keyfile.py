@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -117,8 +117,9 @@ def parse_pem(pem: bytes, where: str) -> Ed25519PrivateKey:
         raise KeyRefused(f"the key in {where!r} is encrypted; decrypt it: openssl pkcs8 -in FILE -out NEW") from None
     except NotText as error:
         raise KeyRefused(f"{where!r} holds no private key in PEM: {error}") from None
-    except (ValueError, UnsupportedAlgorithm):
-        # The library's message and context are dropped: they may quote what it was parsing.
+    except (ValueError, UnsupportedAlgorithm, InternalError):
+        # The last is for a key that is too long or too short. The library's message and context are dropped: they may
+        # quote what it was parsing.
         raise KeyRefused(f"{where!r} holds no private key in PEM (PKCS#8); restore it from a backup") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyRefused(f"the key in {where!r} is not an Ed25519 key; make one: openssl genpkey -algorithm ed25519")

@@ -154,8 +154,10 @@ def read_addresses(raw: Sequence[bytes], peer: str) -> list[TcpAddress]:
     """Of a stranger's binary multiaddrs those of `peer` that this transport can dial, each with the peer in it."""
     found: dict[TcpAddress, None] = {}
     for each in islice(raw, MOST_LOOKED_AT):
+        if len(found) == MOST_ADDRESSES:
+            break
         address = read_binary(each)
-        if address is not None and address.peer in (None, peer) and len(found) < MOST_ADDRESSES:
+        if address is not None and address.peer in (None, peer):
             found[address.of(peer)] = None
     return list(found)
 

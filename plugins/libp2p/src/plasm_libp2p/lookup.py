@@ -25,7 +25,8 @@ from plasm.identity import InvalidIdentity, base58_encode, parse_peer_id
 from plasm.ports import AddressRefused, PeerId, TransportError
 from plasm.shares import networks_named
 from plasm_libp2p.addresses import TcpAddress
-from plasm_libp2p.kademlia import CLOSEST, KAD, PhaseTable, read_addresses
+from plasm_libp2p.kademlia import CLOSEST, KAD, MOST_LOOKED_AT, PhaseTable, read_addresses
+from plasm_libp2p.records import MOST_ADDRESSES
 from plasm_libp2p.transport import Libp2p
 
 ASK_SECONDS = 4.0
@@ -34,6 +35,8 @@ LOOKUP_SECONDS = 15.0
 LARGEST_ANSWER = 512 * 1024
 MOST_NAMED = 300
 """Peers of one answer that are looked at."""
+MOST_ADDRESSES_OF_ANSWER = MOST_NAMED * MOST_ADDRESSES
+"""Addresses of one answer that are looked at: as many as nodes of Phase name. Reading more holds up all else here."""
 MOST_CANDIDATES = 512
 
 
@@ -66,12 +69,15 @@ def distance(peer: ID, key: bytes) -> int:
 def read_peers(peers: Iterable[Message.Peer]) -> list[tuple[PeerId, tuple[str, ...]]]:
     """What an answer says about peers, as far as it can be used; the rest is dropped in silence."""
     usable = []
+    left = MOST_ADDRESSES_OF_ANSWER
     for named in islice(peers, MOST_NAMED):
         try:
             peer = parse_peer_id(base58_encode(named.id[:64]))
         except InvalidIdentity:
             continue
-        usable.append((peer, tuple(str(address) for address in read_addresses(named.addrs, peer))))
+        looked_at = named.addrs[: min(left, MOST_LOOKED_AT)]
+        left -= len(looked_at)
+        usable.append((peer, tuple(str(address) for address in read_addresses(looked_at, peer))))
     return usable
 
 
