@@ -6,7 +6,6 @@ import base64
 import json
 from dataclasses import replace
 
-import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
@@ -17,7 +16,6 @@ from plasm.jobs.manifest import canonical_json, sha256
 from plasm.jobs.receipt import (
     MAX_RECEIPT_BYTES,
     PAYLOAD_TYPE,
-    Moment,
     ReceiptRefused,
     claimed_node,
     hold_against,
@@ -82,9 +80,10 @@ def test_a_receipt_is_verified_with_the_key_of_its_node_and_binds_everything():
 
 
 @pytest.mark.parametrize("hour", ["24", "29"])
-def test_an_hour_that_no_day_has_is_refused_whatever_the_version_of_python_takes(hour: str) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(f"2026-03-01T{hour}:00:00.000000Z", Moment)
+def test_an_hour_that_no_day_has_is_refused_whatever_the_version_of_python_takes(hour):
+    changed = statement()
+    changed["predicate"] |= dict.fromkeys(("startedAt", "finishedAt"), f"2026-03-01T{hour}:00:00.000000Z")
+    refused(resigned(canonical_json(changed)), "not a receipt's")
 
 
 def test_the_same_outcome_signed_again_gives_the_same_bytes():
@@ -147,6 +146,33 @@ def test_a_member_missing_from_the_envelope_is_refused(member):
     changed = envelope()
     del changed[member]
     refused(canonical_json(changed), "not a receipt")
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        ("inputDigest", "sha256:" + "A" * 64),
+        ("inputDigest", "sha512:" + "a" * 64),
+        ("jobDigest", "sha256:" + "g" * 64),
+        ("moduleDigest", "sha256:" + "a" * 63),
+        ("stdinDigest", "sha256:" + "a" * 63 + "\n"),
+        ("nonce", "0" * 31 + "\n"),
+        ("nonce", "\u0660" * 32),
+        ("startedAt", "2026-03-01T00:00:00.00000\u0660Z"),
+        ("finishedAt", "2026-03-01T00:00:00,000000Z"),
+    ],
+)
+def test_a_text_of_another_shape_is_refused_even_under_a_true_signature(member, text):
+    changed = statement()
+    changed["predicate"][member] = text
+    refused(resigned(canonical_json(changed)), "not a receipt's")
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9", "a\x7f", "a\nb"])
+def test_a_setting_of_the_engine_that_is_not_named_in_ascii_is_refused_even_under_a_true_signature(name):
+    changed = statement()
+    changed["predicate"]["engine"]["configuration"][name] = True
+    refused(resigned(canonical_json(changed)), "not a receipt's")
 
 
 def test_every_member_of_the_predicate_is_needed():
