@@ -27,6 +27,8 @@ class Tracked:
         self.ending: Ending | None = None
         self.scope: anyio.CancelScope | None = None
         """Of the run, or of the compilation of the job's module, whichever began last."""
+        self.expected = 0.0
+        """For how many seconds it was expected to hold its slot when its turn came."""
         self.since = anyio.current_time()
         """When it was accepted, or read from the journal of an earlier life."""
         self.cancelled = False
@@ -86,8 +88,8 @@ class _Needed:
 class JobQueue:
     """Jobs of one node that have not ended, and what each origin holds of what they share.
 
-    Those that wait are served networks in turn, whoever used the slots least first, then addresses, then identities,
-    and first come first served there.
+    Those that wait are served networks in turn, by how long each held the slots, then addresses, then identities, and
+    first come first served there.
     Ready ones wait for a run slot; those of which `is_ready` is false first wait for their module to be compiled.
     """
 
@@ -97,12 +99,10 @@ class JobQueue:
         self._slow_slots = slow_slots
         self._tracked: dict[str, Tracked] = {}
         self._held: dict[PeerId, set[str]] = {}
-        self._used = Usage(anyio.current_time)
-        """Seconds for which jobs of each network ran."""
-        self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self._used.of)
-        self._compiled_for = Usage(anyio.current_time)
-        """The same for compiling modules."""
-        self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network, self._compiled_for.of)
+        self._runs = Usage(anyio.current_time)
+        self._ready: OriginTurns[Tracked] = OriginTurns(OWN.network, self._runs.start)
+        self._compilations = Usage(anyio.current_time)
+        self._uncompiled: OriginTurns[Tracked] = OriginTurns(OWN.network, self._compilations.start)
         self._compiling: dict[str, Tracked] = {}
         self._since: dict[str, float] = {}
         """When compiling for those jobs began."""
@@ -198,15 +198,21 @@ class JobQueue:
             await _woken(self._short_poppers)
         return self._popped(tracked)
 
+    def skipped(self, tracked: Tracked) -> None:
+        """A job had its turn and needed none."""
+        self._runs.give_back(tracked.accepted.origin.network, tracked.expected)
+
     def ran(self, tracked: Tracked, seconds: float) -> None:
         """A job held its slot for so long."""
-        self._used.add(tracked.accepted.origin.network, seconds)
-        if self._ready and self._is_short(tracked):
+        self._runs.end(tracked.accepted.origin.network, seconds, tracked.expected)
+        if not self._ready:
+            self._runs.rest()
+        elif self._is_short(tracked):
             # Others of its network may wait that nobody expected to be short.
             _wake_one(self._short_poppers)
 
     def _is_short(self, tracked: Tracked) -> bool:
-        return self._used.each(tracked.accepted.origin.network) <= SHORT_SECONDS
+        return self._runs.each(tracked.accepted.origin.network) <= SHORT_SECONDS
 
     def _push_ready(self, tracked: Tracked) -> None:
         self._ready.push(tracked.accepted.origin, tracked)
@@ -219,6 +225,7 @@ class JobQueue:
         if self._ready:
             # Whoever was woken for a short job may have taken another one.
             _wake_one(self._short_poppers)
+        tracked.expected = self._runs.begin(tracked.accepted.origin.network)
         self._queued.remove(tracked.accepted.id)
         self._stop_waiting(tracked.accepted)
         self._tell_places()
@@ -232,6 +239,7 @@ class JobQueue:
         """
         while (tracked := self._uncompiled.pop(self._may_compile)) is None:
             await _woken(self._compilers)
+        tracked.expected = self._compilations.begin(tracked.accepted.origin.network)
         self._queued.remove(tracked.accepted.id)
         self._compiling[tracked.accepted.id] = tracked
         self._since[tracked.accepted.id] = anyio.current_time()
@@ -242,7 +250,9 @@ class JobQueue:
         """What :meth:`pop_uncompiled` gave is compiled, or will not be: jobs of the same module go on with that."""
         del self._compiling[tracked.accepted.id]
         took = anyio.current_time() - self._since.pop(tracked.accepted.id)
-        self._compiled_for.add(tracked.accepted.origin.network, took)
+        self._compilations.end(tracked.accepted.origin.network, took, tracked.expected)
+        if not self._uncompiled:
+            self._compilations.rest()
         module = _module(tracked.accepted)
         while (same := self._uncompiled.pop(lambda other: self._is_done(other, module))) is not None:
             self._push_ready(same)

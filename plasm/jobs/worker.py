@@ -229,6 +229,7 @@ class Worker:
                 await anyio.sleep_forever()
             if tracked.cancelled:
                 # Whoever cancelled it is recording that.
+                self._queue.skipped(tracked)
                 turns.release()
                 continue
             with self._recording(tracked):

@@ -58,8 +58,9 @@ async def test_clients_take_turns_however_many_jobs_one_of_them_sent():
 @pytest.mark.anyio
 async def test_only_jobs_of_a_network_whose_jobs_were_short_lately_are_expected_to_be():
     queue, (short, long, unknown) = filled("short", "long", "unknown")
-    queue.ran(short, SHORT_SECONDS)
-    queue.ran(long, SHORT_SECONDS * 1.1)
+    for job, seconds in ((short, SHORT_SECONDS), (long, SHORT_SECONDS * 1.1)):
+        queue._runs.begin(job.accepted.origin.network)
+        queue.ran(job, seconds)
     assert await queue.pop_short() is short
     with anyio.move_on_after(0) as waits:
         await queue.pop_short()
@@ -105,19 +106,16 @@ async def test_whoever_had_others_compile_least_has_its_module_compiled_next(mon
     now = 0.0
     monkeypatch.setattr("plasm.jobs.queue.anyio.current_time", lambda: now)
     queue = JobQueue(lambda accepted: False)
-    for number, name in enumerate(("greedy", "other")):
-        job = tracked(name, number)
+    jobs = [tracked(name, number) for number, name in enumerate(("greedy", "other", "greedy", "other"))]
+    for job in jobs:
         queue.track(job)
         queue.push(job)
+    for job in jobs[:2]:
         assert await queue.pop_uncompiled() is job
-        now += 5.0 if name == "greedy" else 0.1
+        now += 5.0 if job is jobs[0] else 0.1
         queue.forget(job)
         queue.compiled(job)
-    for number, name in enumerate(("greedy", "other"), 2):
-        job = tracked(name, number)
-        queue.track(job)
-        queue.push(job)
-    assert (await queue.pop_uncompiled()).accepted.client == "other"
+    assert await queue.pop_uncompiled() is jobs[3]
 
 
 @pytest.mark.anyio

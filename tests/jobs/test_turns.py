@@ -58,23 +58,97 @@ def test_those_that_cannot_be_taken_now_keep_their_turn(origins):
     assert turns.pop(lambda item: item == last) == last
 
 
+def run(usage: Usage, network: str, seconds: float) -> None:
+    usage.end(network, seconds, usage.begin(network))
+
+
 def test_a_network_that_used_little_comes_before_those_that_used_much():
-    now = 0.0
-    usage = Usage(lambda: now)
-    turns: OriginTurns[str] = OriginTurns(used=usage.of)
+    usage = Usage(lambda: 0.0)
+    turns: OriginTurns[str] = OriginTurns(start=usage.start)
+    expected = {network: usage.begin(network) for network in ("honest", *(f"greedy {number}" for number in range(40)))}
+    for network, seconds in expected.items():
+        usage.end(network, 0.002 if network == "honest" else 0.2, seconds)
+        turns.push(Origin(network), network)
+    assert next(iter(turns)) == "honest"
+    assert turns.pop() == "honest"
+
+
+def test_networks_that_all_want_more_than_there_is_get_the_same_time_however_long_their_jobs_are():
+    usage = Usage(lambda: 0.0)
+    turns: OriginTurns[str] = OriginTurns(start=usage.start)
+    used = {"long": 0.0, "short": 0.0, "shorter": 0.0}
+    each = {"long": 1.0, "short": 0.1, "shorter": 0.01}
+    for network in used:
+        turns.push(Origin(network), network)
+    for _ in range(3000):
+        network = turns.pop()
+        assert network is not None
+        run(usage, network, each[network])
+        used[network] += each[network]
+        turns.push(Origin(network), network)
+    assert max(used.values()) - min(used.values()) <= 1.1
+
+
+def test_what_a_network_used_while_nobody_else_wanted_it_does_not_have_it_wait_behind_newcomers():
+    usage = Usage(lambda: 0.0)
+    turns: OriginTurns[str] = OriginTurns(start=usage.start)
+    for _ in range(100):
+        run(usage, "honest", 1.0)
     for number in range(40):
-        usage.add(f"greedy {number}", 0.2)
-        turns.push(Origin(f"greedy {number}"), f"long {number}")
-    usage.add("honest", 0.002)
-    turns.push(Origin("honest"), "short")
-    assert next(iter(turns)) == "short"
-    assert turns.pop() == "short"
+        turns.push(Origin(f"new {number}"), f"new {number}")
+    turns.push(Origin("honest"), "honest")
+    before = 0
+    while (network := turns.pop()) != "honest":
+        assert network is not None
+        run(usage, network, 0.01)
+        turns.push(Origin(network), network)
+        before += 1
+    assert before <= 40 * 101, "it waits for what its last job took, and not for all that it ever had"
 
 
-def test_what_a_network_used_long_ago_is_forgiven():
-    now = 0.0
-    usage = Usage(lambda: now)
-    usage.add("earlier", 100.0)
-    now = 600.0
-    usage.add("now", 1.0)
-    assert usage.of("earlier") < usage.of("now") < 1.01
+def test_who_had_the_node_alone_is_not_behind_newcomers():
+    usage = Usage(lambda: 0.0)
+    for _ in range(100):
+        run(usage, "honest", 1.0)
+        usage.rest()
+    assert usage.start("honest") == usage.start("new")
+
+
+def test_who_asks_now_and_then_is_next_among_those_who_always_want_more():
+    usage = Usage(lambda: 0.0)
+    turns: OriginTurns[str] = OriginTurns(start=usage.start)
+    for _ in range(100):
+        run(usage, "honest", 0.003)
+    for number in range(40):
+        turns.push(Origin(f"greedy {number}"), f"greedy {number}")
+    for _ in range(200):
+        network = turns.pop()
+        assert network is not None
+        run(usage, network, 0.003)
+        turns.push(Origin(network), network)
+    for _ in range(20):
+        turns.push(Origin("honest"), "honest")
+        waited = [turns.pop() for _ in range(41)].index("honest")
+        assert waited <= 40
+        run(usage, "honest", 0.003)
+
+
+def test_what_a_network_used_is_forgotten_once_nobody_waits():
+    usage = Usage(lambda: 0.0)
+    run(usage, "earlier", 100.0)
+    assert usage.start("earlier") > usage.start("now")
+    running = usage.begin("other")
+    usage.rest()
+    assert usage.start("earlier") > usage.start("now")
+    usage.give_back("other", running)
+    usage.rest()
+    assert usage.start("earlier") == usage.start("now")
+
+
+def test_a_network_with_several_jobs_at_once_is_charged_for_each_when_it_begins():
+    usage = Usage(lambda: 0.0)
+    run(usage, "a", 4.0)
+    run(usage, "b", 1.0)
+    begun = usage.start("b")
+    usage.begin("b")
+    assert usage.start("b") == begun + 1.0
