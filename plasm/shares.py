@@ -283,7 +283,7 @@ class Allowances:
     """
 
     def __init__(self, rate: float, burst: float, most: int, now: Callable[[], float]) -> None:
-        self._rate = rate
+        self.rate = rate
         self._burst = burst
         self._most = most
         self._now = now
@@ -299,12 +299,12 @@ class Allowances:
         """Spend `amount`, be it there or not; the seconds until the debt is paid, 0 where there is none."""
         left, now = self._balance(key)
         self._keep(key, left - amount, now)
-        return max(amount - left, 0.0) / self._rate
+        return max(amount - left, 0.0) / self.rate
 
     def _balance(self, key: Hashable) -> tuple[float, float]:
         now = self._now()
         left, since = self._left.pop(key, (self._burst, now))
-        return min(left + (now - since) * self._rate, self._burst), now
+        return min(left + (now - since) * self.rate, self._burst), now
 
     def _keep(self, key: Hashable, left: float, now: float) -> None:
         self._left[key] = (left, now)

@@ -129,6 +129,27 @@ async def test_networks_that_owe_at_the_same_time_share_what_there_is() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("networks", "slower"), [(1, 1), (2, 10)])
+async def test_where_the_event_loop_is_late_networks_that_compete_have_less(networks: int, slower: float) -> None:
+    def waits(late: float) -> float:
+        bounds = LoopBounds(
+            connection_units_per_second=1,
+            connection_burst=0,
+            units_per_second=1000,
+            least_units_per_second=100,
+            network_burst=0,
+        )
+        budget = LoopBudget(bounds)
+        for number in range(networks):
+            budget.charge(origin_of(f"198.51.{number}.1", "other"), 1)
+        for _ in range(100):
+            budget.look(late * bounds.late_seconds)
+        return budget.charge(origin_of("198.51.0.1", "greedy"), 100)
+
+    assert waits(2.0) == pytest.approx(slower * waits(0.5), rel=0.05)
+
+
+@pytest.mark.anyio
 async def test_a_stream_that_had_to_be_reset_is_charged_to_whoever_opened_it(net: Any) -> None:
     async with net.transport() as server, net.transport(()) as client, anyio.create_task_group() as tasks:
 

@@ -3,7 +3,8 @@
 A frame without data costs its sender next to nothing and the event loop some microseconds, a stream or a question to
 the DHT hundreds. They are charged in units of five microseconds, as measured: first to the connection, which has a
 few for nothing, then to the network that it comes from. Once all networks together spend more than there is, each has
-an even share of it. Whoever spent more waits, which TCP hands on to the sender; others run meanwhile. See
+an even share of it; there is less where the event loop is late all the same. Whoever spent more waits, which TCP hands
+on to the sender; others run meanwhile. See
 ``specs/decisions/0012-strangers-share-by-network.md``.
 """
 
@@ -32,6 +33,11 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 _MOST_KEYS: Final = 4096
 _SPENDING_SECONDS: Final = 1.0 + LONGEST_WAIT_SECONDS
 """Who waits for as long as anybody may still shares the rate."""
+_LOOK_SECONDS: Final = 0.05
+_LESS, _MORE = 0.85, 1.05
+"""What the rate is multiplied with at each look, where others run too late and where they do not."""
+_NEWEST_PART: Final = 0.3
+"""Of a look in the mean lateness: one alone may be the system's doing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,10 @@ class LoopBounds:
     units_per_second: float = 100_000.0
     """That all networks have together beyond that: half of a processor, or two thousand streams a second, each good for
     any number of jobs."""
+    least_units_per_second: float = 5_000.0
+    """That is left of it however busy the machine is."""
+    late_seconds: float = 0.004
+    """How much later than due others may run: beyond it networks that compete have less and less."""
     network_burst: float = 10_000.0
     inbound_streams: int = 8192
     """That peers have opened, on all connections."""
@@ -76,6 +86,7 @@ class LoopBudget:
             bounds.connection_units_per_second, bounds.connection_burst, _MOST_KEYS, trio.current_time
         )
         self._all = Allowances(bounds.units_per_second, bounds.network_burst, 1, trio.current_time)
+        self._late = 0.0
         self._networks: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """What each network has left of its share, and when it last spent; who spent last at the end."""
         self._spending: OrderedDict[str, float] = OrderedDict()
@@ -100,9 +111,8 @@ class LoopBudget:
         crowded = self._all.owe("", units) > 0
         self._spending[origin.network] = now
         self._spending.move_to_end(origin.network)
-        while next(iter(self._spending.values())) < now - _SPENDING_SECONDS:
-            self._spending.popitem(last=False)
-        share = self._bounds.units_per_second / len(self._spending)
+        self._forget_who_stopped(now)
+        share = self._all.rate / len(self._spending)
         left, since = self._networks.pop(origin.network, (self._bounds.network_burst, now))
         left = min(left + (now - since) * share, self._bounds.network_burst) - units
         if not crowded:
@@ -112,6 +122,31 @@ class LoopBudget:
         if len(self._networks) > _MOST_KEYS:
             self._networks.popitem(last=False)
         return min(max(-left, 0.0) / share, LONGEST_WAIT_SECONDS)
+
+    def _forget_who_stopped(self, now: float) -> None:
+        while self._spending and next(iter(self._spending.values())) < now - _SPENDING_SECONDS:
+            self._spending.popitem(last=False)
+
+    async def pace(self) -> None:
+        """Go by how late the event loop is, until cancelled.
+
+        A unit is five microseconds of a machine that does nothing else, and what is charged is an estimate: where
+        others run late all the same there is less to give out. A network that spends alone keeps nobody from anything.
+        """
+        while True:
+            due = trio.current_time() + _LOOK_SECONDS
+            await trio.sleep_until(due)
+            self.look(trio.current_time() - due)
+
+    def look(self, late: float) -> None:
+        """The event loop ran something `late` seconds after it was due."""
+        bounds = self._bounds
+        self._late += _NEWEST_PART * (late - self._late)
+        self._forget_who_stopped(trio.current_time())
+        if self._late > bounds.late_seconds and len(self._spending) > 1:
+            self._all.rate = max(self._all.rate * _LESS, bounds.least_units_per_second)
+        else:
+            self._all.rate = min(self._all.rate * _MORE, bounds.units_per_second)
 
     def room_for_a_stream(self) -> bool:
         """Make room for one more inbound stream; whether that had to be looked for."""

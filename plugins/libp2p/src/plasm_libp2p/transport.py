@@ -257,7 +257,8 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
     book = PeerBook(identifier)
     book.add_key_pair(identifier, pair)
     security = NoiseSecurity(pair)
-    swarm = PhaseSwarm(identifier, book, Upgrader(security, scope.log), scope.allows, options, scope.log)
+    upgrader = Upgrader(security, scope.log)
+    swarm = PhaseSwarm(identifier, book, upgrader, scope.allows, options, scope.log)
     book.is_connected = lambda peer: bool(swarm.connections.get(peer))
     transport: Libp2p | None = None
 
@@ -275,6 +276,7 @@ async def open_libp2p(scope: Scope, options: Libp2pOptions) -> AsyncIterator[Lib
             async with trio.open_nursery() as listening:
                 try:
                     listening.start_soon(transport.tell_changes)
+                    listening.start_soon(upgrader.budget.pace)
                     for address in scope.listen:
                         await listening.start(partial(transport.listen, address))
                     yield transport
