@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from typing import cast
 
 import trio
@@ -104,14 +105,17 @@ class PhaseHost(BasicHost):
             with trio.fail_after(ANSWER_SECONDS):
                 await stream.muxed_conn.charge(ANSWER_UNITS)
                 pushed = await read_description(stream)
-                # Before it is learned from: whoever pushes again and again waits for the next.
-                await stream.muxed_conn.charge(pushed.ByteSize() // BYTES_OF_UNIT)
         except (TransportError, BaseLibp2pError, trio.TooSlowError) as error:
             self._log.debug("no identify message of %s: %s", stream.muxed_conn.peer_id, error or "too slow")
             stream.abandon()
             return
         learn(self._book, stream.muxed_conn.peer_id, pushed)
         stream.leave()
+        units = pushed.ByteSize() // BYTES_OF_UNIT
+        # A message takes ten times its bytes, and many may wait here.
+        del pushed
+        with suppress(BaseLibp2pError):
+            await stream.muxed_conn.charge(units)
 
     async def _answer_pings(self, net_stream: INetStream) -> None:
         stream = _muxed(net_stream)
