@@ -110,12 +110,12 @@ class PhaseHost(BasicHost):
             stream.abandon()
             return
         learn(self._book, stream.muxed_conn.peer_id, pushed)
-        stream.leave()
         units = pushed.ByteSize() // BYTES_OF_UNIT
-        # A message takes ten times its bytes, and many may wait here.
+        # A message takes ten times its bytes, and many may wait here. Their streams count until they have.
         del pushed
         with suppress(BaseLibp2pError):
             await stream.muxed_conn.charge(units)
+        stream.leave()
 
     async def _answer_pings(self, net_stream: INetStream) -> None:
         stream = _muxed(net_stream)
