@@ -10,12 +10,15 @@ import anyio
 import pytest
 import trio
 from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.utils import encode_varint_prefixed
 from plasm_libp2p import yamux
 from plasm_libp2p.budget import HANDSHAKE_UNITS, RESET_UNITS, LoopBounds, LoopBudget
 from plasm_libp2p.identification import AGENT, read_description
-from plasm_libp2p.negotiation import MOST_PROPOSALS
+from plasm_libp2p.negotiation import MOST_PROPOSALS, open_negotiated
 from plasm_libp2p.noise import MOST_AT_ONCE
 
 from plasm.ports import Stream
@@ -331,3 +334,24 @@ async def test_a_node_says_that_it_is_plasm_and_what_it_speaks_now(net: Any) -> 
             assert ("/phase/more/1" in said.protocols) == served
             assert said.observed_addr.startswith(b"\x04\x7f\x00\x00\x01\x06")
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_large_description_that_is_pushed_is_charged_by_what_it_holds(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[int] = []
+    charge = yamux.YamuxConnection.charge
+
+    async def counted(connection: yamux.YamuxConnection, units: int = 0) -> None:
+        charged.append(units)
+        await charge(connection, units)
+
+    large = Identify(protocols=[f"/protocol/{number}" for number in range(2000)]).SerializeToString()
+    async with net.echoing() as server, net.transport(()) as client:
+        connection = await connected(client, server)
+        monkeypatch.setattr(yamux.YamuxConnection, "charge", counted)
+        stream = await open_negotiated(connection, str(ID_PUSH))
+        await stream.send(encode_varint_prefixed(large))
+        stream.leave()
+        await net.eventually(lambda: max(charged, default=0) >= len(large) // 128)

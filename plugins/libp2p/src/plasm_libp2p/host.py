@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from typing import cast
 
 import trio
@@ -39,6 +40,8 @@ PING_BYTES = 4096
 PING_UNITS = 100
 ANSWER_UNITS = 15
 """What answering costs beyond the stream itself, in units of :mod:`plasm_libp2p.budget`."""
+BYTES_OF_UNIT = 128
+"""Of what a peer says of itself: reading 36 KiB of protocols and addresses takes 190 units."""
 
 
 class PhaseHost(BasicHost):
@@ -107,6 +110,11 @@ class PhaseHost(BasicHost):
             stream.abandon()
             return
         learn(self._book, stream.muxed_conn.peer_id, pushed)
+        units = pushed.ByteSize() // BYTES_OF_UNIT
+        # A message takes ten times its bytes, and many may wait here. Their streams count until they have.
+        del pushed
+        with suppress(BaseLibp2pError):
+            await stream.muxed_conn.charge(units)
         stream.leave()
 
     async def _answer_pings(self, net_stream: INetStream) -> None:
