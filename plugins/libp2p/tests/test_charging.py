@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 import trio
+import trio.testing
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
@@ -355,3 +356,22 @@ async def test_a_large_description_that_is_pushed_is_charged_by_what_it_holds(
         await stream.send(encode_varint_prefixed(large))
         stream.leave()
         await net.eventually(lambda: max(charged, default=0) >= len(large) // 128)
+
+
+@pytest.mark.anyio
+async def test_nothing_more_is_read_from_a_peer_while_one_of_its_streams_waits_for_what_it_cost(
+    net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = 0.5
+    async with net.echoing() as server, net.transport(()) as client, trio.open_nursery() as nursery:
+        connection = await connected(client, server)
+        theirs = server.swarm.live(client.host.get_id())
+        monkeypatch.setattr(theirs._budget, "charge", lambda origin, units: waits)
+        began = trio.current_time()
+        nursery.start_soon(theirs.charge, yamux.BATCH_UNITS)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(theirs._budget, "charge", lambda origin, units: 0.0)
+        for _ in range(2):
+            # The first is what the reader was waiting for.
+            await connection.ping()
+        assert trio.current_time() - began >= waits

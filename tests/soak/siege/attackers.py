@@ -12,7 +12,8 @@ import sys
 import trio
 
 from tests.bench.conversing import say
-from tests.soak.siege.attacks import KINDS, Attack, everything
+from tests.soak.siege.attack import Attack
+from tests.soak.siege.attacks import KINDS, everything
 
 
 async def attack_until_told(kind: str, address: str) -> None:

@@ -9,13 +9,10 @@ import random
 import secrets
 import socket
 import struct
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import trio
 import wasmtime
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.peer.id import ID
 from libp2p.utils import encode_varint_prefixed
@@ -24,7 +21,6 @@ from plasm_libp2p.addresses import parse
 from plasm_libp2p.kademlia import KAD
 from plasm_libp2p.lookup import record_key
 from plasm_libp2p.transport import Libp2p
-from plasm_libp2p.yamux import YamuxConnection
 
 from plasm.host import architecture
 from plasm.identity import peer_of_address
@@ -44,16 +40,15 @@ from plasm.jobs.messages import (
     encode,
     send_pieces,
 )
-from plasm.ports import CapabilityTopic, PortError, Stream
+from plasm.ports import CapabilityTopic, Stream
+from tests.soak.siege.attack import FAILURES, PAUSE_SECONDS, Attack, Kind, connected, from_each
 from tests.soak.siege.bombs import bomb
+from tests.soak.siege.offers import cancels, pushes, trickle, unfinished
 from tests.soak.siege.strangers import ADDRESSES, address_of, connect, stranger
 
 PING = "/ipfs/ping/1.0.0"
 _FRAME = struct.Struct("!BBHII")
 """Version, type, flags, stream and length (the yamux specification's header)."""
-_FAILURES = (PortError, BaseLibp2pError, OSError, trio.TooSlowError)
-"""How a node turns an attacker away; anything else is a defect of the attack, and ends it."""
-_PAUSE_SECONDS = 0.1
 _CONNECTIONS_OF_ONE = 13
 """13 of each address are 520, more than a node takes in all."""
 _SILENT_PER_SECOND = 600
@@ -68,30 +63,13 @@ _WRITES_16_MIB = """(module
  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"""
 
 
-@dataclass
-class Attack:
-    """The node that is attacked, and what was done to it."""
-
-    node: str
-    """Its multiaddr, ending in ``/p2p/PEER``."""
-    done: Counter[str] = field(default_factory=Counter)
-
-    async def turned_away(self, error: BaseException) -> None:
-        """The node did not take it: count that, and do not ask again at once."""
-        self.done[f"turned away: {type(error).__name__}"] += 1
-        await trio.sleep(_PAUSE_SECONDS)
-
-
-Kind = Callable[[Attack], Awaitable[None]]
-
-
 async def connections(attack: Attack) -> None:
     """Take every connection that the node has, and keep each with 32 bytes of ping now and then."""
-    await _from_each(attack, _keep_pinging, _CONNECTIONS_OF_ONE)
+    await from_each(attack, _keep_pinging, _CONNECTIONS_OF_ONE)
 
 
 async def _keep_pinging(attack: Attack, source: str) -> None:
-    async with _connected(attack, source) as (transport, connection):
+    async with connected(attack, source) as (transport, connection):
         stream = await transport.negotiate(connection, PING)
         attack.done["connections"] += 1
         while not connection.is_closed:
@@ -123,18 +101,18 @@ async def handshakes(attack: Attack) -> None:
 
 async def frames(attack: Attack) -> None:
     """Flood proven connections with frames that carry nothing."""
-    await _from_each(attack, _flood, 1)
+    await from_each(attack, _flood, 1)
 
 
 async def _flood(attack: Attack, source: str) -> None:
-    async with _connected(attack, source) as (_, connection):
+    async with connected(attack, source) as (_, connection):
         for batch, count in itertools.cycle(_batches()):
             connection.session.send_nowait(batch)
             attack.done["frames"] += count
             await connection.uncongested()
             if connection.is_closed:
                 attack.done["cut off"] += 1
-                await trio.sleep(_PAUSE_SECONDS)
+                await trio.sleep(PAUSE_SECONDS)
                 return
 
 
@@ -142,7 +120,7 @@ async def fragments(attack: Attack) -> None:
     """Flood proven connections with messages of the encrypted channel that hold nothing, or one byte."""
 
     async def one(attack: Attack, source: str) -> None:
-        async with _connected(attack, source) as (_, connection):
+        async with connected(attack, source) as (_, connection):
             session = connection.session
             for content in itertools.cycle([b""] * 11 + [_FRAME.pack(0, 2, 1, 0, 1)]):
                 parts = [content[at : at + 1] for at in range(len(content))] or [b""] * _BATCH
@@ -151,10 +129,10 @@ async def fragments(attack: Attack) -> None:
                 await connection.uncongested()
                 if connection.is_closed:
                     attack.done["cut off"] += 1
-                    await trio.sleep(_PAUSE_SECONDS)
+                    await trio.sleep(PAUSE_SECONDS)
                     return
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 def _batches() -> list[tuple[bytes, int]]:
@@ -187,7 +165,7 @@ async def silence(attack: Attack) -> None:
                     while True:
                         await _announce(attack, transport, source, transport.addresses)
                         await trio.sleep(10)
-            except* _FAILURES as errors:
+            except* FAILURES as errors:
                 await attack.turned_away(errors.exceptions[0])
 
     async with trio.open_nursery() as nursery:
@@ -202,7 +180,7 @@ async def records(attack: Attack) -> None:
         async with stranger() as transport:
             await _announce(attack, transport, source, (f"/ip4/{source}/tcp/{random.randrange(1024, 65536)}",))
 
-    await _from_each(attack, announce, 1)
+    await from_each(attack, announce, 1)
 
 
 async def bombs(attack: Attack) -> None:
@@ -210,11 +188,11 @@ async def bombs(attack: Attack) -> None:
     numbers = itertools.count(secrets.randbelow(1 << 30))
 
     async def one(attack: Attack, source: str) -> None:
-        async with _connected(attack, source) as (transport, _):
+        async with connected(attack, source) as (transport, _):
             while True:
                 await _job(attack, transport, bomb(next(numbers)), timeout_seconds=1)
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 async def outputs(attack: Attack) -> None:
@@ -222,11 +200,11 @@ async def outputs(attack: Attack) -> None:
     module = bytes(wasmtime.wat2wasm(_WRITES_16_MIB))
 
     async def one(attack: Attack, source: str) -> None:
-        async with _connected(attack, source) as (transport, _):
+        async with connected(attack, source) as (transport, _):
             while True:
                 await _job(attack, transport, module, timeout_seconds=5)
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 async def noise(attack: Attack) -> None:
@@ -242,15 +220,15 @@ async def noise(attack: Attack) -> None:
 
     async def one(attack: Attack, source: str) -> None:
         peer = peer_of_address(attack.node)
-        async with _connected(attack, source) as (transport, _):
+        async with connected(attack, source) as (transport, _):
             for line in itertools.cycle(lines):
                 stream = await transport.open_stream(peer, [], PROTOCOL)
-                with contextlib.suppress(*_FAILURES):
+                with contextlib.suppress(*FAILURES):
                     await stream.send(line)
                 await stream.reset()
                 attack.done["streams of nonsense"] += 1
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 async def requests(attack: Attack) -> None:
@@ -258,7 +236,7 @@ async def requests(attack: Attack) -> None:
     peer = peer_of_address(attack.node)
 
     async def one(attack: Attack, source: str) -> None:
-        async with _connected(attack, source) as (transport, _), trio.open_nursery() as nursery:
+        async with connected(attack, source) as (transport, _), trio.open_nursery() as nursery:
             for batch, count in _requests():
                 nursery.start_soon(ask, transport, batch, count)
 
@@ -276,7 +254,7 @@ async def requests(attack: Attack) -> None:
                 await stream.send(batch)
                 attack.done["requests"] += count
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 def _requests() -> list[tuple[bytes, int]]:
@@ -304,7 +282,7 @@ async def results(attack: Attack) -> None:
     peer = peer_of_address(attack.node)
 
     async def one(attack: Attack, source: str) -> None:
-        async with _connected(attack, source) as (transport, _):
+        async with connected(attack, source) as (transport, _):
             await _job(attack, transport, module, timeout_seconds=5, offer=offer)
             again = encode(Fetch(job_id=job_id(transport.peer, offer.nonce, offer.job.digest())))
             async with trio.open_nursery() as nursery:
@@ -319,12 +297,28 @@ async def results(attack: Attack) -> None:
             await trio.sleep(0.01)
         raise ConnectionError("the node ended the stream")
 
-    await _from_each(attack, one, 1)
+    await from_each(attack, one, 1)
 
 
 KINDS: dict[str, Kind] = {
     kind.__name__: kind
-    for kind in (connections, handshakes, frames, silence, records, bombs, outputs, noise, requests, results, fragments)
+    for kind in (
+        connections,
+        handshakes,
+        frames,
+        fragments,
+        silence,
+        records,
+        bombs,
+        outputs,
+        noise,
+        requests,
+        results,
+        pushes,
+        cancels,
+        unfinished,
+        trickle,
+    )
 }
 
 
@@ -333,27 +327,6 @@ async def everything(attack: Attack) -> None:
     async with trio.open_nursery() as nursery:
         for kind in KINDS.values():
             nursery.start_soon(kind, attack)
-
-
-async def _from_each(attack: Attack, one: Callable[[Attack, str], Awaitable[None]], times: int) -> None:
-    """Do `one` again and again from each address, `times` at once."""
-
-    async def again(source: str) -> None:
-        while True:
-            try:
-                await one(attack, source)
-            except* _FAILURES as errors:
-                await attack.turned_away(errors.exceptions[0])
-
-    async with trio.open_nursery() as nursery:
-        for _, number in itertools.product(range(times), range(ADDRESSES)):
-            nursery.start_soon(again, address_of(number))
-
-
-@contextlib.asynccontextmanager
-async def _connected(attack: Attack, source: str) -> AsyncIterator[tuple[Libp2p, YamuxConnection]]:
-    async with stranger() as transport:
-        yield transport, await connect(transport, attack.node, source)
 
 
 async def _announce(attack: Attack, transport: Libp2p, source: str, addresses: Sequence[str]) -> None:
@@ -392,7 +365,7 @@ async def _job(
                         await send_pieces(stream, module)
                     case Rejected():
                         attack.done[f"rejected: {reply.reason}"] += 1
-                        await trio.sleep(_PAUSE_SECONDS)
+                        await trio.sleep(PAUSE_SECONDS)
                         return
                     case Failed():
                         attack.done[f"failed: {reply.reason}"] += 1

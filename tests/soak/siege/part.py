@@ -26,6 +26,10 @@ KINDS = (
     "noise",
     "requests",
     "results",
+    "pushes",
+    "cancels",
+    "unfinished",
+    "trickle",
     "bombs",
     "everything",
 )

@@ -68,6 +68,8 @@ class YamuxConnection(IMuxedConn):
         self._budget = budget or LoopBudget()
         self._owed = 0
         """Units that were spent and not charged yet."""
+        self._paid_at = 0.0
+        """When all that was charged will have been waited for: no more is read from the peer before."""
         self._futile = Allowances(FUTILE_PER_SECOND, FUTILE_BURST, 1, trio.current_time)
         self.peer_id = peer_id
         self.session = conn
@@ -303,7 +305,9 @@ class YamuxConnection(IMuxedConn):
         if self._owed < BATCH_UNITS:
             return
         units, self._owed = self._owed, 0
-        await trio.sleep(self._budget.charge(self.origin, units))
+        wait = self._budget.charge(self.origin, units)
+        self._paid_at = max(self._paid_at, trio.current_time() + wait)
+        await trio.sleep(wait)
 
     def _may_be_futile(self, count: int = 1) -> bool:
         """Whether the peer may send `count` such frames more."""
@@ -337,6 +341,9 @@ class YamuxConnection(IMuxedConn):
             del received[:size]
             if self._owed >= BATCH_UNITS:
                 await self.charge()
+            elif self._paid_at > self._heard:
+                # Whoever answers on one stream waits alone, and the peer would open others meanwhile.
+                await trio.sleep_until(self._paid_at)
         return None
 
     async def _fill(self) -> None:
