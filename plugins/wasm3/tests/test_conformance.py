@@ -11,6 +11,8 @@ from plasm_wasm3.options import Wasm3Options
 
 from plasm.testing import RuntimeSuite, make_scope
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture(params=["asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:

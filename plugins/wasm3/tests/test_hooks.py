@@ -30,6 +30,7 @@ def test_describing_loads_neither_engine_nor_cells() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.anyio
 async def test_a_limit_on_fuel_is_refused_with_the_reason() -> None:
     async with hooks.open_wasm3(make_scope(), Wasm3Options(slots=1)) as runtime:
@@ -38,6 +39,7 @@ async def test_a_limit_on_fuel_is_refused_with_the_reason() -> None:
             await runtime.run(Invocation(module=modules.ECHO.digest, limits=Limits(fuel=10**9)))
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.anyio
 async def test_a_kept_cell_gives_each_job_its_own_outcome() -> None:
     async with hooks.open_wasm3(make_scope(), Wasm3Options(slots=1, isolation="reused")) as runtime:

@@ -12,6 +12,8 @@ from plasm.testing import make_scope
 from tests.engines.comparing import differences
 from tests.engines.programs import programs
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 REFUSED = {
     "throw-for-ever.wat": "reference types",
     "vectors": "SIMD",

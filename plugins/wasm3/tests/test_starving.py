@@ -14,6 +14,8 @@ from tests.engines.starving import (
     check_that_nothing_begins_without_what_its_limits_allow,
 )
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.mark.anyio
 async def test_a_job_whose_memory_the_node_was_not_given_does_not_begin(

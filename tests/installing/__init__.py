@@ -1,0 +1,1 @@
+"""What the README says to type on a machine that has next to nothing."""
