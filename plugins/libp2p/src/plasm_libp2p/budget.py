@@ -50,7 +50,7 @@ class LoopBounds:
     units_per_second: float = 100_000.0
     """That all networks have together beyond that: half of a processor, or two thousand streams a second, each good for
     any number of jobs."""
-    least_units_per_second: float = 5_000.0
+    least_units_per_second: float = 10_000.0
     """That is left of it however busy the machine is."""
     late_seconds: float = 0.004
     """How much later than due others may run: beyond it networks that compete have less and less."""
