@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +85,10 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
         yield Reader(tmp_path, stack)
 
 
+NEEDS_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="the documents' commands use curl")
+
+
+@NEEDS_CURL
 def test_the_quickstart_leads_from_a_folder_to_a_mirror(reader: Reader) -> None:
     said = []
     for block in blocks("provider-quickstart.md"):
@@ -98,6 +103,7 @@ def test_the_quickstart_leads_from_a_folder_to_a_mirror(reader: Reader) -> None:
     assert any(text.startswith("healthy\n") for text in said)
 
 
+@NEEDS_CURL
 @pytest.mark.parametrize("document", ["provider-api.md", "troubleshooting.md"])
 def test_the_commands_of_the_other_documents_work(reader: Reader, document: str) -> None:
     for block in blocks("provider-quickstart.md"):
