@@ -36,7 +36,7 @@ MOST_ATTEMPTS = 3
 """A job that took the node or its cell down this often is not tried again."""
 
 
-_HASHED_AT_ONCE_BYTES = 256 * 1024
+HASHED_AT_ONCE_BYTES = 256 * 1024
 """In the event loop, for less than a millisecond."""
 
 
@@ -139,7 +139,7 @@ class Executor:
                 finished=datetime.datetime.now(datetime.UTC),
             )
             # Other jobs go on while what is large is hashed.
-            statement = await anyio.to_thread.run_sync(make) if size > _HASHED_AT_ONCE_BYTES else make()
+            statement = await anyio.to_thread.run_sync(make) if size > HASHED_AT_ONCE_BYTES else make()
             receipt = sign_receipt(statement, self._signer, self._node)
         except ReceiptRefused as error:
             return Ending(state=FAILED, detail=f"no receipt can state what its runtime says: {error}"[:500])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskStatus
 
 from plasm.jobs.admission import Admission, OfferRejected
 from plasm.jobs.bounds import Bounds
 from plasm.jobs.endings import RECORD_SECONDS, Endings, Recording
-from plasm.jobs.execution import MOST_ATTEMPTS, Executor, ModuleDropped
+from plasm.jobs.execution import HASHED_AT_ONCE_BYTES, MOST_ATTEMPTS, Executor, ModuleDropped
 from plasm.jobs.intake import Intake
 from plasm.jobs.journal import Journal
 from plasm.jobs.manifest import InvalidJob
@@ -25,6 +27,7 @@ from plasm.jobs.records import (
     OWN,
     RUNNING,
     TRANSFERRING,
+    Accepted,
     Ending,
     JournalUnusable,
     Listed,
@@ -200,7 +203,10 @@ class Worker:
             tracked.journaled = True
             tracked.recorded.set()
             self._queue.track(tracked)
-            if accepted.state != TRANSFERRING:
+            if accepted.job.digest() != accepted.digest:
+                # Run all the same, it would be another job that the receipt speaks of.
+                await self._endings.record(tracked, _damaged("the job"))
+            elif accepted.state != TRANSFERRING:
                 self._queue.push(tracked)
         async with anyio.create_task_group() as tasks:
             # While the end of a job is being recorded its slot has the next one.
@@ -296,7 +302,10 @@ class Worker:
         async def run(attempt: int) -> Ending | None:
             data = tracked.input
             if data is None:
-                data = await self._journal.input(accepted.id) if accepted.input_size else b""
+                try:
+                    data = await self._kept_input(accepted)
+                except InvalidJob:
+                    return _damaged("its input")
             try:
                 async with self._memory.held(memory_of(accepted.job.manifest.limits())):
                     return await self._executor.execute(accepted, data, attempt)
@@ -310,6 +319,18 @@ class Worker:
         if ending is None:
             self._queue.push(tracked, ready=False)
         return ending
+
+    async def _kept_input(self, accepted: Accepted) -> bytes:
+        """The input as the journal has it. Raises :exc:`InvalidJob` where it is not the one that came.
+
+        What a disk changed would else be run, and the result signed as that of the job.
+        """
+        if not accepted.input_size:
+            return b""
+        data = await self._journal.input(accepted.id)
+        check = functools.partial(accepted.job.check_input, data)
+        await anyio.to_thread.run_sync(check) if len(data) > HASHED_AT_ONCE_BYTES else check()
+        return data
 
     async def _prepare_one(self, tracked: Tracked) -> tuple[Ending | None, bool]:
         """Compile the module of the job: how it ends, if it does, and else whether it gives way to quicker ones."""
@@ -382,3 +403,9 @@ class Worker:
                 await self.intake.abandon(tracked, "its transfer was not finished in time")
         await self._journal.sweep(self.bounds.keep_seconds)
         await self._sweeper.sweep()
+
+
+def _damaged(what: str) -> Ending:
+    return Ending(
+        state=FAILED, detail=f"{what} is not what was accepted, as after a fault of the disk: have it run again"
+    )

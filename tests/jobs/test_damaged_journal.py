@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
 
+from plasm.home import Home
+from plasm.jobs.conversation import AttemptFailed
 from plasm.jobs.journal import open_journal
 from plasm.jobs.records import DONE, Accepted, Ending, JournalUnusable
 from plasm.shares import origin_of
-from tests.jobs.world import ECHO, submission
+from plasm.testing import DictStore
+from plasm.testing.fakes.scripts import hangs
+from tests.jobs.world import ECHO, ignore, submission
 
 pytestmark = pytest.mark.anyio
 
@@ -88,3 +93,52 @@ async def test_an_ending_that_cannot_be_read_costs_its_own_offer_an_error_and_no
             with pytest.raises(JournalUnusable, match="outputs that cannot be read"):
                 await journal.accept(_accepted(1), None)
             assert await journal.accept(_accepted(2), None) is None
+
+
+def _change_a_row(home: Home, column: str, change: Callable[[bytes], bytes]) -> None:
+    path = home.folder() / "journal.sqlite"
+    with sqlite3.connect(path) as database:
+        (value,) = database.execute(f"SELECT {column} FROM jobs WHERE input_size > 0").fetchone()
+        database.execute(f"UPDATE jobs SET {column} = ? WHERE input_size > 0", (change(value),))
+    database.close()
+
+
+def _change_the_input(home: Home) -> None:
+    _change_a_row(home, "input", lambda value: b"?" + value[1:])
+
+
+def _change_the_file_of_the_input(home: Home) -> None:
+    (file,) = (home.folder() / "job-files").iterdir()
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+
+
+def _change_the_arguments(home: Home) -> None:
+    _change_a_row(home, "job", lambda value: value.replace(b"an argument", b"other words"))
+
+
+@pytest.mark.parametrize(
+    ("size", "change"),
+    [
+        (10, _change_the_input),
+        (100_000, _change_the_file_of_the_input),
+        (1_000_000, _change_the_file_of_the_input),
+        (10, _change_the_arguments),
+    ],
+)
+async def test_a_job_that_the_disk_changed_is_not_run_in_place_of_the_one_that_came(
+    world, size: int, change: Callable[[Home], None]
+) -> None:
+    home, store, running = world.home("node"), DictStore(), anyio.Event()
+    with anyio.fail_after(15):
+        async with world.client() as client:
+            async with world.node({ECHO: hangs(started=running)}, home=home, stores=[store], slots=1):
+                await client.detach(submission(), name="first", report=ignore)
+                await running.wait()
+                job = submission(stdin=bytes(size), args=["an argument"])
+                left = await client.detach(job, name="second", report=ignore)
+            change(home)
+            async with world.node(home=home, stores=[store]):
+                with pytest.raises(AttemptFailed, match=r"not what was accepted.*have it run again"):
+                    await client.result(left.job_id, wait=True, report=ignore)
+                again = await client.submit(job, name="again", report=ignore)
+                assert again.outputs["stdout"] == bytes(size)
