@@ -13,7 +13,6 @@ import anyio
 import psutil
 import pytest
 
-
 _SETTLE_SECONDS = 5.0
 
 
