@@ -25,9 +25,11 @@ class Accounts:
     def submitting(self, member: Member, case: Case) -> Callable[[str], None]:
         """Count a submission; what is returned is to be told the job's id once it is accepted."""
         self._figures.submitted += 1
+        # A short job may run, and die, before it is promised.
+        kills = self._kills()
 
         def accepted(job_id: str) -> None:
-            self.ledger.accepted(job_id, case, member.number, self._kills())
+            self.ledger.accepted(job_id, case, member.number, kills)
             self._figures.accepted = len(self.ledger.entries)
 
         return accepted

@@ -46,7 +46,10 @@ class Ledger:
         self.given_up: set[str] = set()
 
     def accepted(self, job_id: str, case: Case, client: int, kills: int) -> None:
-        """The node said that it accepted the job; it may say so again after a connection was lost."""
+        """The node said that it accepted the job; it may say so again after a connection was lost.
+
+        `kills` is how many there were when it was submitted.
+        """
         self.entries.setdefault(job_id, Entry(case.kind, case.number, client, kills))
 
     def delivered(self, delivered: Delivered, kills: int) -> None:
